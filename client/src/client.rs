@@ -1,0 +1,158 @@
+//! The face for programs: what a tunnel client is made of, and how it runs.
+
+use std::sync::Arc;
+
+use ngrnotok_common::hostname::Name;
+use ngrnotok_common::protocol::handshake::Problem;
+use ngrnotok_common::secret::Secret;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::connect::{ConnectError, Connector};
+use crate::local::{Local, LocalError, Target};
+use crate::requests::{self, Requests, Witness};
+use crate::session::{self, SessionError};
+use crate::status::{Reporter, Status};
+use crate::supervise;
+
+/// Everything a client is made of.
+#[derive(Debug)]
+pub struct Config {
+    /// How to reach the server.
+    pub connector: Connector,
+    /// Who we are; `None`: nobody in particular.
+    pub token: Option<Secret>,
+    /// What to make public.
+    pub tunnels: Vec<Tunnel>,
+}
+
+/// One name and the local app behind it.
+#[derive(Debug, Clone)]
+pub struct Tunnel {
+    /// The wanted name.
+    pub name: Name,
+    /// The local app.
+    pub target: Target,
+    /// Accept any certificate of an https target.
+    pub insecure_local: bool,
+}
+
+/// A client that is ready to run.
+#[derive(Debug)]
+pub struct Client {
+    shared: Shared,
+    status: watch::Receiver<Status>,
+    requests: Option<Requests>,
+}
+
+/// What every part of a running client works with.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) connector: Connector,
+    pub(crate) token: Option<Secret>,
+    /// A tunnel's id on the wire is its place here.
+    pub(crate) tunnels: Arc<[Served]>,
+    pub(crate) reporter: Reporter,
+    pub(crate) witness: Witness,
+    /// Every exchange and every connection to a local app.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// A tunnel with its way to the local app.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) name: Name,
+    pub(crate) local: Local,
+}
+
+/// Why a client ended that nobody told to.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// A local target cannot be served.
+    #[error("{0}")]
+    Local(#[from] LocalError),
+    /// The server cannot be reached, or did not behave like one.
+    #[error("{0}")]
+    Unreachable(ConnectError),
+    /// The server does not let us in.
+    #[error("the server refuses this client: {}{}", .0.title, hint(.0))]
+    Refused(Problem),
+    /// The name is somebody else's.
+    #[error("{0}; choose another with --name")]
+    NameTaken(String),
+    /// The server does not do what we ask.
+    #[error("the server refuses this tunnel: {0}")]
+    TunnelRefused(String),
+    /// The first session broke before it was up.
+    #[error("{0}")]
+    Session(SessionError),
+}
+
+fn hint(problem: &Problem) -> String {
+    match problem.code.as_str() {
+        Problem::TOKEN_MISSING => {
+            ". Give yours with --token-file FILE or in NGRNOTOK_TOKEN; the server's operator makes one with: ngrnotok-server token create --account NAME".into()
+        }
+        Problem::TOKEN_REFUSED => {
+            ". Check what --token-file or NGRNOTOK_TOKEN gives, or ask the server's operator for a new one".into()
+        }
+        Problem::VERSION => ". Update the older of the two".into(),
+        _ => String::new(),
+    }
+}
+
+impl Client {
+    /// Prepares a client; nothing is connected yet.
+    pub fn new(config: Config) -> Result<Self, ClientError> {
+        let (reporter, status) = Reporter::new();
+        let (witness, requests) = requests::channel();
+        let tasks = TaskTracker::new();
+        let tunnels = config
+            .tunnels
+            .into_iter()
+            .map(|tunnel| {
+                let local = Local::new(tunnel.target, tunnel.insecure_local, tasks.clone())?;
+                Ok(Served {
+                    name: tunnel.name,
+                    local,
+                })
+            })
+            .collect::<Result<_, LocalError>>()?;
+        Ok(Self {
+            shared: Shared {
+                connector: config.connector,
+                token: config.token,
+                tunnels,
+                reporter,
+                witness,
+                tasks,
+            },
+            status,
+            requests: Some(requests),
+        })
+    }
+
+    /// The client's state, now and whenever it changes.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// The requests that go by; `None` if somebody has taken them already.
+    pub fn take_requests(&mut self) -> Option<Requests> {
+        self.requests.take()
+    }
+
+    /// Serves until `shutdown` resolves, through every loss of the server. Then the names are given
+    /// back, open requests finish (at most 10 s), and the future ends.
+    ///
+    /// Errors: what the user must mend, and a server that was not there at the first try. Cancel
+    /// safety: dropping the future drops the link at once.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ClientError> {
+        let ended = supervise::run(&self.shared, shutdown).await;
+        self.shared.tasks.close();
+        let _ = tokio::time::timeout(session::FAREWELL, self.shared.tasks.wait()).await;
+        ended
+    }
+}

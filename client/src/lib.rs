@@ -1,0 +1,28 @@
+#![warn(missing_docs)]
+//! The tunnel client of ngrnotok: a public URL for a local port.
+//!
+//! The crate doc of `ngrnotok-common` tells the whole story of a request. In here:
+//!
+//! - [`client`] is the face for programs: a [`Config`] goes in, a [`Client`] runs until told to stop.
+//! - [`embedded`] is the server in the same process, for when no other is named.
+//! - [`connect`] opens the connection, `supervise` keeps it open, `session` answers the server on it.
+//! - `dispatch` takes each request to its [`local`] app.
+//! - [`status`] and [`requests`] are what there is to see; [`output`] shows them as lines.
+//! - [`cli`] holds the words as typed, [`config`] the checked types.
+
+mod backoff;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod connect;
+mod dispatch;
+pub mod embedded;
+pub mod local;
+pub mod names;
+pub mod output;
+pub mod requests;
+mod session;
+pub mod status;
+mod supervise;
+
+pub use client::{Client, ClientError, Config, Tunnel};

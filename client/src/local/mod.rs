@@ -1,0 +1,18 @@
+//! The app on the developer's port.
+//!
+//! [`Target`] says where it is, `dial` opens a connection to it, `pool` keeps the ones that can be used
+//! again, `http` has the exchange itself, [`Trouble`] says what went wrong, in words for the developer.
+//! The target is fixed when the client starts: nothing that a visitor or the server sends can make the
+//! client dial anything else.
+
+mod dial;
+mod hello;
+mod http;
+mod pool;
+mod target;
+mod trouble;
+
+pub use self::http::{Local, LocalBody};
+pub use dial::LocalError;
+pub use target::{InvalidTarget, Target};
+pub use trouble::Trouble;

@@ -1,0 +1,108 @@
+//! A name that is the same tomorrow, without asking anybody.
+//!
+//! It is derived from this installation's own id and the local target, so a restart keeps the URL and
+//! two projects on one machine get two names.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use ngrnotok_common::hostname::Name;
+use uuid::Uuid;
+
+/// Reads the id of this installation, or makes it (`client-id` in the state folder).
+pub fn installation(state_dir: &Path) -> io::Result<Uuid> {
+    let file = state_dir.join("client-id");
+    match fs::read_to_string(&file) {
+        Ok(text) => return text.trim().parse().map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    fs::create_dir_all(state_dir)?;
+    let id = Uuid::new_v4();
+    // Of two first starts at once, one makes the file and the other reads it.
+    match fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&file)
+    {
+        Ok(mut new) => {
+            writeln!(new, "{id}")?;
+            Ok(id)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::read_to_string(&file)?
+            .trim()
+            .parse()
+            .map_err(io::Error::other),
+        Err(error) => Err(error),
+    }
+}
+
+/// The name for a target of this installation, `calm-otter-3f9c`.
+///
+/// 28 bits of a hash: on a server with a thousand tunnels, the chance that a new one meets a taken
+/// name is 1 in 250,000.
+pub fn derived(installation: Uuid, target: &str) -> Name {
+    let hash = digest(
+        &SHA256,
+        &[installation.as_bytes(), target.as_bytes()].concat(),
+    );
+    let [a, b, c, d, ..] = *hash.as_ref() else {
+        unreachable!("SHA-256 has 32 bytes")
+    };
+    let adjective = ADJECTIVES[usize::from(a) % ADJECTIVES.len()];
+    let animal = ANIMALS[usize::from(b) % ANIMALS.len()];
+    Name::parse(&format!("{adjective}-{animal}-{c:02x}{d:02x}")).expect("made of short plain words")
+}
+
+#[rustfmt::skip]
+const ADJECTIVES: [&str; 64] = [
+    "able", "amber", "bold", "brave", "breezy", "bright", "brisk", "calm", "candid", "clever", "cosy",
+    "crisp", "curious", "daring", "deft", "eager", "early", "fair", "fleet", "fond", "fresh", "gentle",
+    "glad", "golden", "grand", "happy", "hardy", "honest", "jolly", "keen", "kind", "lively", "lucky",
+    "lunar", "mellow", "merry", "mild", "neat", "nimble", "noble", "patient", "placid", "plucky", "proud",
+    "quick", "quiet", "rapid", "ready", "rosy", "serene", "sharp", "silver", "smart", "snug", "solar",
+    "steady", "sunny", "swift", "tidy", "trusty", "upbeat", "vivid", "warm", "witty",
+];
+
+#[rustfmt::skip]
+const ANIMALS: [&str; 64] = [
+    "badger", "bear", "beaver", "bison", "bunting", "camel", "caribou", "condor", "coral", "crane", "curlew",
+    "deer", "dolphin", "dove", "eagle", "egret", "falcon", "ferret", "finch", "fox", "gecko", "gibbon",
+    "goose", "hare", "hawk", "heron", "ibex", "ibis", "jackdaw", "jay", "kestrel", "kite", "koala", "lark",
+    "lemur", "linnet", "lynx", "magpie", "marmot", "marten", "mole", "moose", "newt", "oriole", "osprey",
+    "otter", "owl", "panda", "pelican", "plover", "puffin", "quail", "rabbit", "raven", "robin", "salmon",
+    "seal", "sparrow", "stork", "swan", "tapir", "tern", "toad", "wren",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_place_has_the_same_name_tomorrow() {
+        let id = Uuid::from_u128(7);
+        let name = derived(id, "http://localhost:3000");
+        assert_eq!(name, derived(id, "http://localhost:3000"));
+        assert_ne!(name, derived(id, "http://localhost:3001"));
+        assert_ne!(name, derived(Uuid::from_u128(8), "http://localhost:3000"));
+        // Changing how names are made would change everybody's URL.
+        looks_like_a_name(name.as_str());
+    }
+
+    fn looks_like_a_name(name: &str) {
+        assert_eq!(name.split('-').count(), 3, "{name}");
+        assert_eq!(name.rsplit('-').next().map(str::len), Some(4), "{name}");
+    }
+
+    #[test]
+    fn the_id_is_made_once() {
+        let folder = std::env::temp_dir().join(format!("ngrnotok-names-{}", Uuid::new_v4()));
+        let first = installation(&folder).unwrap();
+        assert_eq!(installation(&folder).unwrap(), first);
+        fs::write(folder.join("client-id"), "scribble").unwrap();
+        assert!(installation(&folder).is_err());
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,274 @@
+//! Showing what happens as lines: for people, or one JSON object a line for programs.
+
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use jiff::Zoned;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::requests::{Requests, Seen};
+use crate::status::{State, Status};
+
+/// Lines are written in batches at most this often: a flood of requests must not become a flood of
+/// writes.
+const BATCH: Duration = Duration::from_millis(50);
+
+/// In which form to show things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    Plain,
+    /// For programs.
+    Json,
+}
+
+/// What is known before the first connection.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// The server is in this process, on this port; `None`: a remote one.
+    pub embedded_port: Option<u16>,
+    /// The port is not the usual one, because that was taken.
+    pub port_was_taken: bool,
+    /// The command that would make the same target public.
+    pub public_command: String,
+}
+
+/// Shows status changes and requests on `out` until the client is gone.
+///
+/// Errors: `out` cannot be written to; whoever read it has left.
+pub async fn show(
+    form: Form,
+    opening: Opening,
+    mut status: watch::Receiver<Status>,
+    mut requests: Requests,
+    out: &mut (dyn Write + Send),
+) -> io::Result<()> {
+    let mut lines = Lines {
+        form,
+        opening,
+        shown: State::Connecting,
+        been_ready: false,
+        text: String::new(),
+    };
+    lines.begin();
+    lines.flush(out)?;
+    loop {
+        tokio::select! {
+            changed = status.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                lines.status(&status.borrow_and_update().clone());
+                lines.flush(out)?;
+            }
+            // Only after the URL: it is the first thing a program wants to read.
+            Some(first) = requests.next(), if lines.been_ready => {
+                lines.request(&first);
+                while let Some(seen) = requests.next_now() {
+                    lines.request(&seen);
+                }
+                lines.missed(requests.take_missed());
+                lines.flush(out)?;
+                tokio::time::sleep(BATCH).await;
+            }
+        }
+    }
+}
+
+struct Lines {
+    form: Form,
+    opening: Opening,
+    shown: State,
+    been_ready: bool,
+    text: String,
+}
+
+impl Lines {
+    fn begin(&mut self) {
+        if self.form == Form::Plain {
+            self.line(concat!("ngrnotok ", env!("CARGO_PKG_VERSION")));
+        }
+    }
+
+    fn status(&mut self, status: &Status) {
+        if status.state == self.shown {
+            return;
+        }
+        self.shown = status.state.clone();
+        match self.form {
+            Form::Plain => self.plain_status(status),
+            Form::Json => self.json_status(status),
+        }
+    }
+
+    fn plain_status(&mut self, status: &Status) {
+        match &status.state {
+            State::Connecting => {}
+            State::Online => {
+                let account = status
+                    .session
+                    .as_ref()
+                    .map_or("", |session| session.account.as_str());
+                match self.opening.embedded_port {
+                    Some(_) => self.line("Session     online, this machine only"),
+                    None => self.line(&format!("Session     online (account {account})")),
+                }
+                for tunnel in &status.online {
+                    self.line(&format!("Forwarding  {} -> {}", tunnel.url, tunnel.target));
+                }
+                if !self.been_ready {
+                    self.first_hints();
+                }
+                self.been_ready = true;
+            }
+            State::Draining => self.line("Session     the server is restarting"),
+            State::Reconnecting { reason, retry_in } => self.line(&format!(
+                "Session     offline: {reason}; trying again in {:.1} s",
+                retry_in.as_secs_f64()
+            )),
+            State::Leaving => self.line("Session     closing; Ctrl-C again to leave at once"),
+        }
+    }
+
+    fn first_hints(&mut self) {
+        let Some(port) = self.opening.embedded_port else {
+            return;
+        };
+        self.line(&format!(
+            "            http://127.0.0.1:{port} works too, for programs that cannot resolve *.localhost"
+        ));
+        if self.opening.port_was_taken {
+            self.line(&format!(
+                "            port {} is taken by another program, so this is {port}",
+                crate::embedded::PORT
+            ));
+        }
+        let command = self.opening.public_command.clone();
+        self.line(&format!("Go public   {command}"));
+    }
+
+    fn json_status(&mut self, status: &Status) {
+        let event = match &status.state {
+            State::Connecting => return,
+            State::Online => {
+                self.been_ready = true;
+                for tunnel in &status.online {
+                    let session = status.session.as_ref();
+                    self.json(&json!({
+                        "event": "ready",
+                        "url": tunnel.url,
+                        "target": tunnel.target,
+                        "name": tunnel.name,
+                        "local_only": self.opening.embedded_port.is_some(),
+                        "account": session.map(|session| &session.account),
+                        "session": session.map(|session| session.id),
+                        "version": env!("CARGO_PKG_VERSION"),
+                    }));
+                }
+                return;
+            }
+            State::Draining => json!({"event": "draining"}),
+            State::Reconnecting { reason, retry_in } => json!({
+                "event": "reconnecting",
+                "reason": reason,
+                "retry_in_ms": millis(*retry_in),
+            }),
+            State::Leaving => json!({"event": "leaving"}),
+        };
+        // A program reads the URL first; before it there is nothing to reconnect to or to leave.
+        if self.been_ready {
+            self.json(&event);
+        }
+    }
+
+    fn request(&mut self, seen: &Seen) {
+        let path = seen.uri.path_and_query().map_or("/", |path| path.as_str());
+        match self.form {
+            Form::Plain => {
+                let reason = seen.status.canonical_reason().unwrap_or_default();
+                self.line(&format!(
+                    "{}  {:<7} {:<38} {} {reason:<20} {}",
+                    clock(seen.at),
+                    seen.method.as_str(),
+                    shortened(path),
+                    seen.status.as_u16(),
+                    duration(seen.took),
+                ));
+                if let Some((cause, detail)) = &seen.trouble {
+                    self.line(&format!("              {cause}: {detail}. {}", cause.fix()));
+                }
+            }
+            Form::Json => self.json(&json!({
+                "event": "request",
+                "at": timestamp(seen.at),
+                "name": seen.name,
+                "method": seen.method.as_str(),
+                "path": path,
+                "status": seen.status.as_u16(),
+                "took_ms": seen.took.as_secs_f64() * 1000.0,
+                "cause": seen.trouble.as_ref().map(|(cause, _)| cause.code()),
+                "detail": seen.trouble.as_ref().map(|(_, detail)| detail),
+            })),
+        }
+    }
+
+    fn missed(&mut self, count: u64) {
+        if count == 0 {
+            return;
+        }
+        match self.form {
+            Form::Plain => self.line(&format!("              … and {count} more requests")),
+            Form::Json => self.json(&json!({"event": "requests_skipped", "count": count})),
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn json(&mut self, value: &Value) {
+        self.line(&value.to_string());
+    }
+
+    fn flush(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(self.text.as_bytes())?;
+        self.text.clear();
+        out.flush()
+    }
+}
+
+fn clock(at: SystemTime) -> String {
+    Zoned::try_from(at).map_or_else(
+        |_| "??:??:??.???".to_owned(),
+        |at| at.strftime("%H:%M:%S.%3f").to_string(),
+    )
+}
+
+fn timestamp(at: SystemTime) -> Option<String> {
+    let at = jiff::Timestamp::try_from(at).ok()?;
+    Some(at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn duration(took: Duration) -> String {
+    match took.as_millis() {
+        0 => format!("{:.1}ms", took.as_secs_f64() * 1000.0),
+        ms @ 1..10_000 => format!("{ms}ms"),
+        _ => format!("{:.1}s", took.as_secs_f64()),
+    }
+}
+
+/// Long paths are cut for the eye only.
+fn shortened(path: &str) -> String {
+    const WIDTH: usize = 100;
+    if path.chars().count() <= WIDTH {
+        return path.to_owned();
+    }
+    let start: String = path.chars().take(WIDTH - 1).collect();
+    format!("{start}…")
+}

@@ -1,0 +1,108 @@
+//! The client's part on an open link: it answers the control stream and hands every other stream to
+//! `dispatch`.
+
+mod control;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ngrnotok_common::link::open::{LinkError, client_end};
+use ngrnotok_common::link::settings::OPEN_LIMIT;
+use ngrnotok_common::protocol::control::ControlError;
+use thiserror::Error;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::client::Shared;
+use crate::connect::LinkStream;
+use crate::dispatch::dispatch;
+
+/// What open requests have to finish when the user stops the client: 10 s.
+pub(crate) const LEAVE_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the rest has, once the link is closed: 1 s.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Why a session ended.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The link broke.
+    #[error("{0}")]
+    Link(#[from] LinkError),
+    /// The control stream broke.
+    #[error("{0}")]
+    Control(#[from] ControlError),
+    /// The server did something else than the protocol says.
+    #[error("the server {0}")]
+    Protocol(&'static str),
+    /// Another live session holds the name.
+    #[error("{0}")]
+    NameTaken(String),
+    /// The server does not want this tunnel.
+    #[error("{0}")]
+    TunnelRefused(String),
+}
+
+impl SessionError {
+    /// Whether trying again cannot help. A name that is taken now may be our own from before a loss.
+    pub(crate) fn is_permanent(&self) -> bool {
+        matches!(self, Self::TunnelRefused(_))
+    }
+}
+
+impl From<h2::Error> for SessionError {
+    fn from(error: h2::Error) -> Self {
+        Self::Link(error.into())
+    }
+}
+
+/// Serves on an open link until it ends or `leave` is cancelled and open requests are done.
+pub(crate) async fn serve(
+    stream: LinkStream,
+    client: &Shared,
+    leave: &CancellationToken,
+) -> Result<(), SessionError> {
+    let silent = |_| SessionError::Protocol("did not open the control stream");
+    let mut link = timeout(OPEN_LIMIT, client_end(stream))
+        .await
+        .map_err(silent)??;
+    let (request, respond) = timeout(OPEN_LIMIT, link.accept())
+        .await
+        .map_err(silent)??
+        .ok_or(SessionError::Protocol("closed the link before it was up"))?;
+    let latency = link.latency();
+    let mut control = pin!(control::converse(request, respond, client, latency, leave));
+    let mut talking = true;
+    let mut limit = pin!(sleep_until(Instant::now() + LEAVE_LIMIT));
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            incoming = link.accept() => match incoming? {
+                Some((request, respond)) => {
+                    let tunnels = Arc::clone(&client.tunnels);
+                    let witness = client.witness.clone();
+                    client.tasks.spawn(dispatch(tunnels, witness, request, respond));
+                }
+                None => return Ok(()),
+            },
+            // It ends when the server ends it, or after our goodbye.
+            ended = &mut control, if talking => {
+                ended?;
+                talking = false;
+                link.drain();
+            }
+            () = leave.cancelled(), if !leaving => {
+                leaving = true;
+                limit.as_mut().reset(Instant::now() + LEAVE_LIMIT);
+            }
+            () = &mut limit, if leaving => {
+                debug!("open requests are cut off at the limit");
+                link.abort();
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What a proxy hop does to header fields, and nothing else.
+//!
+//! Three rules, each with its RFC: fields that belong to one connection stay there (RFC 9110
+//! §7.6.1), our own fields between the two ends of a link cannot be forged, and cookies that HTTP/2
+//! split are joined again (RFC 9113 §8.2.3).
+
+use http::header::{CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TE};
+
+/// Prefix of the fields with which the two ends of a link speak to each other on data streams.
+/// Whatever a visitor or a local app sends under it is dropped: it could only be forged.
+pub const PRIVATE_PREFIX: &str = "ngrnotok-";
+
+/// Fields that describe one connection, whether or not `Connection` lists them.
+const PER_HOP: [&str; 5] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Fields that stay even when `Connection` lists them: removing them would change whom the request
+/// is for, where it ends, or who is said to have sent it.
+const END_TO_END: [&str; 6] = [
+    "authorization",
+    "content-length",
+    "content-type",
+    "cookie",
+    "forwarded",
+    "host",
+];
+
+/// Removes what must not cross to the next hop: the fields of this connection, the ones
+/// `Connection` lists, `TE` other than `trailers`, and our private fields.
+///
+/// Most messages carry none of them, so the names are looked at once before anything is touched.
+pub fn strip_hop(headers: &mut HeaderMap) {
+    if !headers.keys().any(belongs_to_hop) {
+        return;
+    }
+    let listed: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .filter(|name| !is_end_to_end(name) && name != TE)
+        .collect();
+    for name in listed {
+        headers.remove(name);
+    }
+    for name in PER_HOP {
+        headers.remove(name);
+    }
+    keep_only_trailers(headers);
+    let private: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_private(name))
+        .cloned()
+        .collect();
+    for name in private {
+        headers.remove(name);
+    }
+}
+
+fn belongs_to_hop(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    // Every name in question starts with one of these; a byte is cheaper than six comparisons.
+    match text.as_bytes()[0] {
+        b'c' | b'k' | b'p' | b't' | b'u' => PER_HOP.contains(&text) || name == TE,
+        b'n' => is_private(name),
+        _ => false,
+    }
+}
+
+fn is_end_to_end(name: &HeaderName) -> bool {
+    END_TO_END.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-")
+}
+
+fn is_private(name: &HeaderName) -> bool {
+    name.as_str().starts_with(PRIVATE_PREFIX)
+}
+
+/// `TE: trailers` is the one transfer coding wish that HTTP/2 carries (RFC 9113 §8.2.2).
+fn keep_only_trailers(headers: &mut HeaderMap) {
+    if !headers.contains_key(TE) {
+        return;
+    }
+    let wants_trailers = headers
+        .get_all(TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| {
+            let coding = coding.split(';').next().unwrap_or_default();
+            coding.trim().eq_ignore_ascii_case("trailers")
+        });
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    } else {
+        headers.remove(TE);
+    }
+}
+
+/// Joins the cookie crumbs of HTTP/2 into the one field that HTTP/1.1 knows.
+pub fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stripped(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        strip_hop(&mut headers);
+        let mut left: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
+        left.sort();
+        left
+    }
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.into(), value.into())
+    }
+
+    #[test]
+    fn fields_of_the_connection_stay_behind() {
+        let left = stripped(&[
+            ("accept", "*/*"),
+            ("connection", "close, X-Private , x-other"),
+            ("x-private", "1"),
+            ("x-other", "2"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("te", "gzip"),
+        ]);
+        assert_eq!(left, [pair("accept", "*/*")]);
+    }
+
+    #[test]
+    fn connection_cannot_remove_what_routes_or_frames() {
+        let left = stripped(&[
+            (
+                "connection",
+                "host, content-length, x-forwarded-for, cookie",
+            ),
+            ("content-length", "3"),
+            ("cookie", "a=1"),
+            ("host", "a.example"),
+            ("x-forwarded-for", "10.0.0.1"),
+        ]);
+        assert_eq!(
+            left,
+            [
+                pair("content-length", "3"),
+                pair("cookie", "a=1"),
+                pair("host", "a.example"),
+                pair("x-forwarded-for", "10.0.0.1"),
+            ]
+        );
+    }
+
+    #[test]
+    fn trailers_survive_in_te() {
+        let left = stripped(&[("te", "gzip;q=0.5, Trailers"), ("connection", "te")]);
+        assert_eq!(left, [pair("te", "trailers")]);
+    }
+
+    #[test]
+    fn private_fields_cannot_be_forged() {
+        let left = stripped(&[
+            ("ngrnotok-cause", "x"),
+            ("ngrnotok-tunnel", "1"),
+            ("via", "x"),
+        ]);
+        assert_eq!(left, [pair("via", "x")]);
+    }
+
+    #[test]
+    fn cookie_crumbs_are_joined() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_static("a=1"));
+        headers.append(COOKIE, HeaderValue::from_static("b=2"));
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all(COOKIE).iter().count(), 1);
+        assert_eq!(headers[COOKIE], "a=1; b=2");
+    }
+}

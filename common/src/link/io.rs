@@ -1,0 +1,415 @@
+//! What sits between h2, TLS and the socket.
+//!
+//! ```text
+//! h2  ->  Gather  ->  TLS  ->  ReadAhead  ->  TCP socket
+//! ```
+//!
+//! h2 flushes after every frame, and rustls reads 4 KiB at a time: done naively, each small answer is
+//! a TLS record and a system call of its own. [`Gather`] collects what h2 writes and sends it when the
+//! task that drives the connection has done its round ([`Flusher`]); [`ReadAhead`] takes from the
+//! socket whatever is there. Both borrow their memory from a pool of the thread and give it back when
+//! it is empty, so an idle link holds none.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::settings::NOTSENT_LOWAT;
+
+/// Size of one pooled buffer: 64 KiB, four TLS records.
+const BUFFER: usize = 64 * 1024;
+
+/// Buffers a thread keeps for later: 16, so at most 1 MiB.
+const POOLED: usize = 16;
+
+/// Writes of this size and more are not copied together: they go straight to TLS, along with what
+/// was gathered before them.
+const PASS_THROUGH: usize = 4 * 1024;
+
+/// Sets what every socket of a link needs: no waiting for more to send, and little unsent in the
+/// kernel so that h2 decides late what goes next.
+pub fn tune(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = NOTSENT_LOWAT;
+    Ok(())
+}
+
+/// Bytes on their way, in pooled memory.
+struct Buffer {
+    memory: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+thread_local! {
+    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Buffer {
+    fn take() -> Self {
+        let memory = POOL
+            .with_borrow_mut(Vec::pop)
+            .unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice());
+        Self {
+            memory,
+            start: 0,
+            end: 0,
+        }
+    }
+
+    fn filled(&self) -> &[u8] {
+        &self.memory[self.start..self.end]
+    }
+
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    fn room(&self) -> usize {
+        self.memory.len() - self.end
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.memory[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.start += n;
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let memory = std::mem::take(&mut self.memory);
+        // The pool is gone when a thread-local of the thread's end drops us.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < POOLED {
+                pool.push(memory);
+            }
+        });
+    }
+}
+
+/// Reads from a stream in large steps; writes pass unchanged.
+pub struct ReadAhead<S> {
+    stream: S,
+    ahead: Option<Buffer>,
+}
+
+impl<S> ReadAhead<S> {
+    /// Wraps a stream.
+    pub fn new(stream: S) -> Self {
+        Self {
+            stream,
+            ahead: None,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.ahead.is_none() {
+            if out.remaining() >= BUFFER {
+                return Pin::new(&mut this.stream).poll_read(cx, out);
+            }
+            let mut buffer = Buffer::take();
+            let mut space = ReadBuf::new(&mut buffer.memory);
+            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut space))?;
+            buffer.end = space.filled().len();
+            this.ahead = Some(buffer);
+        }
+        let buffer = this.ahead.as_mut().expect("filled just above");
+        let n = buffer.len().min(out.remaining());
+        out.put_slice(&buffer.filled()[..n]);
+        buffer.consume(n);
+        if buffer.len() == 0 {
+            this.ahead = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// h2's side of the stream: small writes gather, flushing waits for the [`Flusher`].
+pub(super) struct Gather<S>(Arc<Mutex<Gathered<S>>>);
+
+/// The driving task's side: sends what has gathered, once per round.
+pub(super) struct Flusher<S>(Arc<Mutex<Gathered<S>>>);
+
+/// The lock is never contended: h2 and the flusher run in the same task, one after the other.
+struct Gathered<S> {
+    stream: S,
+    held: Option<Buffer>,
+}
+
+/// Splits a stream into the side for h2 and the side for the task that drives it.
+pub(super) fn gather<S>(stream: S) -> (Gather<S>, Flusher<S>) {
+    let shared = Arc::new(Mutex::new(Gathered { stream, held: None }));
+    (Gather(Arc::clone(&shared)), Flusher(shared))
+}
+
+impl<S: AsyncWrite + Unpin> Flusher<S> {
+    /// Sends what has gathered. Pending while the socket takes no more; the task is woken when it
+    /// does.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut shared = lock(&self.0);
+        ready!(shared.poll_drain(cx))?;
+        Pin::new(&mut shared.stream).poll_flush(cx)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Gathered<S> {
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(held) = &mut self.held {
+            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, held.filled()))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            held.consume(n);
+            if held.len() == 0 {
+                self.held = None;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        if total >= PASS_THROUGH {
+            return self.poll_pass(cx, slices);
+        }
+        if self.held.as_ref().is_some_and(|held| held.room() < total) {
+            ready!(self.poll_drain(cx))?;
+        }
+        if total > 0 {
+            let held = self.held.get_or_insert_with(Buffer::take);
+            for slice in slices {
+                held.append(slice);
+            }
+        }
+        Poll::Ready(Ok(total))
+    }
+
+    /// One write of what was gathered and of `slices`; tells how much of `slices` went.
+    fn poll_pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let Some(held) = &mut self.held else {
+                return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+            };
+            // h2 hands over a frame head and its payload; what does not fit here goes next time.
+            let mut all = [IoSlice::new(&[]); 8];
+            all[0] = IoSlice::new(held.filled());
+            let mut used = 1;
+            for (place, slice) in all[1..].iter_mut().zip(slices) {
+                *place = *slice;
+                used += 1;
+            }
+            let n = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &all[..used]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let gathered = held.len();
+            held.consume(n.min(gathered));
+            if held.len() == 0 {
+                self.held = None;
+            }
+            if n > gathered {
+                return Poll::Ready(Ok(n - gathered));
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut lock(&self.0).stream).poll_read(cx, out)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        lock(&self.0).poll_write(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        lock(&self.0).poll_write(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Says yes and does nothing: the flusher follows in the same round of the task.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut shared = lock(&self.0);
+        ready!(shared.poll_drain(cx))?;
+        Pin::new(&mut shared.stream).poll_shutdown(cx)
+    }
+}
+
+fn lock<S>(shared: &Mutex<Gathered<S>>) -> MutexGuard<'_, Gathered<S>> {
+    shared
+        .lock()
+        .expect("a panic under this lock ends the task that owns both sides")
+}
+
+impl<S> std::fmt::Debug for ReadAhead<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReadAhead").finish_non_exhaustive()
+    }
+}
+
+impl<S> std::fmt::Debug for Gather<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gather").finish_non_exhaustive()
+    }
+}
+
+impl<S> std::fmt::Debug for Flusher<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flusher").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn small_writes_wait_for_the_flusher() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let (mut gather, flusher) = gather(near);
+        gather.write_all(b"one ").await.unwrap();
+        gather.flush().await.unwrap();
+        gather.write_all(b"two").await.unwrap();
+        let mut seen = [0; 16];
+        let early = poll_fn(|cx| {
+            let mut seen = ReadBuf::new(&mut seen);
+            Poll::Ready(Pin::new(&mut far).poll_read(cx, &mut seen).is_ready())
+        });
+        assert!(!early.await, "nothing may be sent before the flusher runs");
+        poll_fn(|cx| flusher.poll(cx)).await.unwrap();
+        let n = far.read(&mut seen).await.unwrap();
+        assert_eq!(&seen[..n], b"one two");
+    }
+
+    #[tokio::test]
+    async fn bytes_keep_their_order_through_narrow_pipes() {
+        let mut sent = Vec::new();
+        let (near, mut far) = tokio::io::duplex(7);
+        let (mut gather, flusher) = gather(near);
+        let reader = async {
+            let mut seen = Vec::new();
+            far.read_to_end(&mut seen).await.unwrap();
+            seen
+        };
+        let writer = async {
+            for (round, size) in [3, 5000, 1, 70_000, 4096, 4095, 9, 65_536]
+                .into_iter()
+                .enumerate()
+            {
+                let bytes = vec![round as u8; size];
+                sent.extend_from_slice(&bytes);
+                gather.write_all(&bytes).await.unwrap();
+            }
+            poll_fn(|cx| flusher.poll(cx)).await.unwrap();
+            gather.shutdown().await.unwrap();
+        };
+        let (seen, ()) = tokio::join!(reader, writer);
+        assert_eq!(seen, sent);
+    }
+
+    #[tokio::test]
+    async fn reading_ahead_loses_nothing() {
+        let (near, mut far) = tokio::io::duplex(200_000);
+        let bytes: Vec<u8> = (0..150_000).map(|n| n as u8).collect();
+        far.write_all(&bytes).await.unwrap();
+        drop(far);
+        let mut ahead = ReadAhead::new(near);
+        let mut seen = Vec::new();
+        let mut step = [0; 999];
+        loop {
+            match ahead.read(&mut step).await.unwrap() {
+                0 => break,
+                n => seen.extend_from_slice(&step[..n]),
+            }
+        }
+        assert_eq!(seen, bytes);
+        assert!(
+            ahead.ahead.is_none(),
+            "an empty buffer goes back to the pool"
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! The link: one TLS connection with HTTP/2 in reversed roles on it.
+//!
+//! [`open`] turns a connected stream into an end of a link, [`settings`] holds every number of it,
+//! [`body`] moves bytes between streams and HTTP bodies under back-pressure, [`ping`] notices when
+//! the other end is gone, and [`io`] sits between h2, TLS and the socket so that many small frames
+//! cost one write.
+
+pub mod body;
+pub mod io;
+pub mod open;
+pub mod ping;
+pub mod settings;

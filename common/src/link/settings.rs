@@ -1,0 +1,98 @@
+//! Every number of the link, in one place.
+
+use std::time::Duration;
+
+/// How much of one stream the receiver lets the sender send ahead: 1 MiB.
+///
+/// One stream moves at most this much per round trip (20 MiB/s at 50 ms). It is also the most that a
+/// visitor who never reads makes each end hold, so 64 of them cost 64 MiB.
+pub const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// The window of the whole connection: 2³¹−1 bytes, the largest there is (RFC 9113 §6.9.1).
+///
+/// It must never be the limit: with a smaller one a few visitors who do not read use it up and stop
+/// every other stream. Memory is bounded by [`STREAM_WINDOW`] × [`MAX_STREAMS`] instead.
+pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
+/// Streams open at once on one link: 2048. One more visitor is told so (503), never left waiting.
+pub const MAX_STREAMS: u32 = 2048;
+
+/// Payload of one DATA frame: 16 KiB. Larger frames save nothing measurable and make small requests
+/// wait behind them on slow links.
+pub const FRAME: u32 = 16 * 1024;
+
+/// A header list: 256 KiB, four times what the edge lets a visitor send, so that a head the edge
+/// has taken always fits. One four times larger than this would end the whole link (h2#915).
+pub const HEADER_LIST: u32 = 256 * 1024;
+
+/// What one stream may have written but not yet sent: 128 KiB. Small, so that bulk does not sit in
+/// front of small answers.
+pub const SEND_BUFFER: usize = 128 * 1024;
+
+/// Overhead of small unread DATA frames on one connection before h2 ends it: 32 MiB, about 130,000
+/// frames of a few bytes, some 20 MiB of memory.
+///
+/// Set by hand because h2's own rule takes half of the connection window, which would be no guard at
+/// all here.
+pub const DATA_FRAME_BUDGET: usize = 32 * 1024 * 1024;
+
+/// Streams this end has reset whose late frames it still recognises: 4096 for 30 s.
+///
+/// h2 counts frames of forgotten streams as errors of the peer and ends the link after 1024 of them
+/// in its life; visitors who cancel would add up to that within minutes. About 500 bytes each.
+pub const RESET_MEMORY: usize = 4096;
+
+/// See [`RESET_MEMORY`].
+pub const RESET_MEMORY_TIME: Duration = Duration::from_secs(30);
+
+/// Streams the peer has opened and reset before this end looked at them: 5000. A page reload behind
+/// a busy server cancels dozens at once; h2's 20 is meant for strangers.
+pub const PENDING_ACCEPT_RESETS: usize = 5000;
+
+/// A PING goes out this long after the last answer, idle or not.
+pub const PING_EVERY: Duration = Duration::from_secs(4);
+
+/// A PING that is not answered within this time ends the link, so silence is noticed within 8 s.
+pub const PING_LIMIT: Duration = Duration::from_secs(4);
+
+/// Bytes that wait in the kernel of the sending side: 128 KiB. Below it h2 still chooses what goes
+/// next, so a small answer overtakes bulk on a slow link.
+pub const NOTSENT_LOWAT: u32 = 128 * 1024;
+
+/// How long a peer may take for each step before the link is up.
+pub const OPEN_LIMIT: Duration = Duration::from_secs(10);
+
+/// HTTP/2 of the server's end, which is the HTTP/2 client.
+pub(super) fn server_end() -> h2::client::Builder {
+    let mut builder = h2::client::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
+        .max_header_list_size(HEADER_LIST)
+        .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(DATA_FRAME_BUDGET)
+        .max_concurrent_reset_streams(RESET_MEMORY)
+        .reset_stream_duration(RESET_MEMORY_TIME)
+        .max_local_error_reset_streams(None)
+        .enable_push(false);
+    builder
+}
+
+/// HTTP/2 of the client's end, which is the HTTP/2 server.
+pub(super) fn client_end() -> h2::server::Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_frame_size(FRAME)
+        .max_header_list_size(HEADER_LIST)
+        .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(DATA_FRAME_BUDGET)
+        .max_concurrent_reset_streams(RESET_MEMORY)
+        .reset_stream_duration(RESET_MEMORY_TIME)
+        .max_local_error_reset_streams(None)
+        .max_pending_accept_reset_streams(PENDING_ACCEPT_RESETS);
+    builder
+}

@@ -1,0 +1,256 @@
+//! Why a request got no answer from the local app: one catalogue for the wire, the pages that
+//! visitors see and the lines the developer reads.
+
+use std::fmt;
+
+use http::StatusCode;
+
+/// At whose door the trouble lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The request itself is at fault.
+    Visitor,
+    /// The server has no way to carry the request, or will not.
+    Edge,
+    /// The connection between server and tunnel client.
+    Link,
+    /// The app on the developer's port.
+    Local,
+}
+
+/// Why a request got no answer from the local app.
+///
+/// As an error it knows whose fault it was ([`Cause::side`]); as an answer it has a status, a stable
+/// code, an RFC 9209 error type and a sentence that says what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Not exactly one host, or not a host at all.
+    BadHost,
+    /// The method opens a tunnel to anywhere, which this is not for.
+    ConnectRefused,
+    /// TLS was opened for one name, the request asks for another.
+    Misdirected,
+    /// Nobody serves this name.
+    TunnelNotFound,
+    /// The name is known, its client is away.
+    ClientOffline,
+    /// A limit of the server or of the session is reached.
+    OverLimit,
+    /// The link ended before the answer came.
+    LinkLost,
+    /// Nothing listens on the local port.
+    LocalRefused,
+    /// The local host cannot be found or reached.
+    LocalUnreachable,
+    /// The local app took too long to accept the connection.
+    LocalTimeout,
+    /// TLS with the local app failed.
+    LocalTls,
+    /// The local app spoke something other than HTTP.
+    LocalBadResponse,
+    /// The local app closed the connection without an answer.
+    LocalClosed,
+}
+
+/// What there is to say about a cause.
+struct Entry {
+    cause: Cause,
+    side: Side,
+    code: &'static str,
+    status: u16,
+    /// RFC 9209 §2.3.
+    proxy_error: &'static str,
+    title: &'static str,
+    fix: &'static str,
+}
+
+/// Ordered like the enum; a test holds them together.
+const CATALOGUE: [Entry; 13] = [
+    Entry {
+        cause: Cause::BadHost,
+        side: Side::Visitor,
+        code: "bad_host",
+        status: 400,
+        proxy_error: "http_request_error",
+        title: "The request does not name one host",
+        fix: "Send exactly one Host field with a host name and an optional port.",
+    },
+    Entry {
+        cause: Cause::ConnectRefused,
+        side: Side::Visitor,
+        code: "connect_refused",
+        status: 405,
+        proxy_error: "http_request_denied",
+        title: "This is not an open proxy",
+        fix: "Send the request to the tunnel's own address instead of using CONNECT.",
+    },
+    Entry {
+        cause: Cause::Misdirected,
+        side: Side::Visitor,
+        code: "misdirected",
+        status: 421,
+        proxy_error: "http_request_error",
+        title: "This connection was opened for another name",
+        fix: "Open a new connection for this name; browsers do so by themselves.",
+    },
+    Entry {
+        cause: Cause::TunnelNotFound,
+        side: Side::Edge,
+        code: "tunnel_not_found",
+        status: 404,
+        proxy_error: "destination_not_found",
+        title: "No tunnel has this name",
+        fix: "Check the address, or start the tunnel: ngrnotok http -p PORT --name NAME.",
+    },
+    Entry {
+        cause: Cause::ClientOffline,
+        side: Side::Edge,
+        code: "client_offline",
+        status: 503,
+        proxy_error: "destination_unavailable",
+        title: "The developer's computer is not connected",
+        fix: "Start ngrnotok again, or wait until it has reconnected.",
+    },
+    Entry {
+        cause: Cause::OverLimit,
+        side: Side::Edge,
+        code: "over_limit",
+        status: 503,
+        proxy_error: "connection_limit_reached",
+        title: "Too many requests are open at once",
+        fix: "Try again in a moment; long-lived streams each hold one place of the tunnel.",
+    },
+    Entry {
+        cause: Cause::LinkLost,
+        side: Side::Link,
+        code: "link_lost",
+        status: 502,
+        proxy_error: "connection_terminated",
+        title: "The connection to the developer's computer broke",
+        fix: "Try again; ngrnotok reconnects by itself.",
+    },
+    Entry {
+        cause: Cause::LocalRefused,
+        side: Side::Local,
+        code: "local_refused",
+        status: 502,
+        proxy_error: "connection_refused",
+        title: "Nothing listens on the local port",
+        fix: "Start the local app, or give ngrnotok the port that it listens on.",
+    },
+    Entry {
+        cause: Cause::LocalUnreachable,
+        side: Side::Local,
+        code: "local_unreachable",
+        status: 502,
+        proxy_error: "destination_ip_unroutable",
+        title: "The local app cannot be reached",
+        fix: "Check the host name or socket path that was given to ngrnotok.",
+    },
+    Entry {
+        cause: Cause::LocalTimeout,
+        side: Side::Local,
+        code: "local_timeout",
+        status: 504,
+        proxy_error: "connection_timeout",
+        title: "The local app does not accept connections",
+        fix: "Check that the local app is not stuck and that no firewall drops its packets.",
+    },
+    Entry {
+        cause: Cause::LocalTls,
+        side: Side::Local,
+        code: "local_tls",
+        status: 502,
+        proxy_error: "tls_protocol_error",
+        title: "TLS with the local app failed",
+        fix: "Use an http:// target if the app speaks plain HTTP, or --insecure-local if its certificate is self-signed.",
+    },
+    Entry {
+        cause: Cause::LocalBadResponse,
+        side: Side::Local,
+        code: "local_bad_response",
+        status: 502,
+        proxy_error: "http_protocol_error",
+        title: "The local app did not answer in HTTP",
+        fix: "Check that the port belongs to a web server; use an https:// target if it speaks TLS.",
+    },
+    Entry {
+        cause: Cause::LocalClosed,
+        side: Side::Local,
+        code: "local_closed",
+        status: 502,
+        proxy_error: "http_response_incomplete",
+        title: "The local app closed the connection without an answer",
+        fix: "Look at the local app's own log: it probably crashed on this request.",
+    },
+];
+
+impl Cause {
+    /// Finds a cause by its code; `None` for codes of a newer version.
+    pub fn from_code(code: &[u8]) -> Option<Self> {
+        CATALOGUE
+            .iter()
+            .find(|entry| entry.code.as_bytes() == code)
+            .map(|entry| entry.cause)
+    }
+
+    /// At whose door the trouble lies.
+    pub fn side(self) -> Side {
+        self.entry().side
+    }
+
+    /// The stable name, lower case with underscores.
+    pub fn code(self) -> &'static str {
+        self.entry().code
+    }
+
+    /// The status that visitors see.
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.entry().status).expect("the catalogue holds valid statuses")
+    }
+
+    /// The error type for `Proxy-Status` (RFC 9209 §2.3).
+    pub fn proxy_error(self) -> &'static str {
+        self.entry().proxy_error
+    }
+
+    /// What happened, for a headline; no full stop.
+    pub fn title(self) -> &'static str {
+        self.entry().title
+    }
+
+    /// What to do about it, one sentence.
+    pub fn fix(self) -> &'static str {
+        self.entry().fix
+    }
+
+    fn entry(self) -> &'static Entry {
+        &CATALOGUE[self as usize]
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl std::error::Error for Cause {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_is_in_the_order_of_the_enum() {
+        for (index, entry) in CATALOGUE.iter().enumerate() {
+            assert_eq!(entry.cause as usize, index, "{}", entry.code);
+            assert_eq!(Cause::from_code(entry.code.as_bytes()), Some(entry.cause));
+            assert!(entry.cause.status().as_u16() >= 400);
+            assert!(entry.fix.ends_with('.') && !entry.title.ends_with('.'));
+        }
+        assert_eq!(Cause::LocalClosed as usize, CATALOGUE.len() - 1);
+        assert_eq!(Cause::from_code(b"from_the_future"), None);
+    }
+}

@@ -1,0 +1,235 @@
+//! The conversation on the control stream: one JSON object a line, both ways.
+//!
+//! The server opens the stream right behind the 101, so its first bytes and the client's `hello`
+//! cross on the wire. Messages and fields that a reader does not know are ignored; that is how the
+//! protocol grows.
+
+use std::future::poll_fn;
+use std::marker::PhantomData;
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::{RecvStream, SendStream};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::id::{SessionId, TunnelId};
+use crate::link::body::send_chunk;
+
+/// Longest line, newline included: 64 KiB.
+pub const MAX_LINE: usize = 64 * 1024;
+
+/// What the client says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ClientMessage {
+    /// First of all, once. The server answers `welcome`.
+    Hello {
+        /// Version of the client program.
+        version: String,
+        /// Operating system and architecture, `linux-x86_64`.
+        os: String,
+    },
+    /// Asks for a public name. The server answers `bound` or `refused` with the same id.
+    Bind {
+        /// Chosen by the client, unique in its session.
+        id: TunnelId,
+        /// What travels: `http`.
+        kind: String,
+        /// The wanted name, one DNS label.
+        name: String,
+    },
+    /// The client leaves. The server sends it nothing new and lets open streams finish.
+    Bye,
+    /// A message of a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What the server says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ServerMessage {
+    /// Answer to `hello`.
+    Welcome {
+        /// The session's id, for logs on both sides.
+        session: SessionId,
+        /// Version of the server program.
+        version: String,
+        /// Whose token it was; `anonymous` without one.
+        account: String,
+    },
+    /// Answer to `bind`: visitors can come from now on.
+    Bound {
+        /// The id of the `bind`.
+        id: TunnelId,
+        /// Where visitors go, `https://NAME.tunnel.example.com`.
+        url: String,
+    },
+    /// Answer to `bind`: no.
+    Refused {
+        /// The id of the `bind`.
+        id: TunnelId,
+        /// Why, for programs.
+        code: RefusalCode,
+        /// Why, and what to do, for people.
+        message: String,
+    },
+    /// The server is about to stop: it sends no new requests after this and closes the link when
+    /// the open ones are done, or after `seconds`.
+    Drain {
+        /// Time left for open streams.
+        seconds: u64,
+    },
+    /// A message of a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Why a `bind` was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RefusalCode {
+    /// Another live session holds the name.
+    NameTaken,
+    /// The name is not a DNS label.
+    NameInvalid,
+    /// The server does not offer this kind of tunnel.
+    KindUnsupported,
+    /// The session has as many tunnels as it may.
+    OverLimit,
+    /// A code of a newer version.
+    #[serde(other)]
+    Other,
+}
+
+/// Why the control stream could not go on.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// The link broke.
+    #[error("the control stream broke")]
+    Link(#[from] h2::Error),
+    /// A line is longer than [`MAX_LINE`].
+    #[error("the peer sent a control line of more than {MAX_LINE} bytes")]
+    LineTooLong,
+    /// A line is not a message.
+    #[error("the peer sent a control line that is not a message")]
+    Malformed(#[from] serde_json::Error),
+}
+
+/// Reads messages of type `M` from one direction of the control stream.
+#[derive(Debug)]
+pub struct Reader<M> {
+    stream: RecvStream,
+    buffer: BytesMut,
+    messages: PhantomData<fn() -> M>,
+}
+
+impl<M: DeserializeOwned> Reader<M> {
+    /// Reads from `stream`.
+    pub fn new(stream: RecvStream) -> Self {
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+            messages: PhantomData,
+        }
+    }
+
+    /// The next message; `None` when the peer has ended its direction.
+    ///
+    /// Cancel safety: safe, what has been read stays in the buffer.
+    pub async fn next(&mut self) -> Result<Option<M>, ControlError> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line = self.buffer.split_to(end);
+                self.buffer.advance(1);
+                if line.trim_ascii().is_empty() {
+                    continue;
+                }
+                return Ok(Some(serde_json::from_slice(&line)?));
+            }
+            if self.buffer.len() >= MAX_LINE {
+                return Err(ControlError::LineTooLong);
+            }
+            let Some(chunk) = self.stream.data().await.transpose()? else {
+                return Ok(None);
+            };
+            self.buffer.extend_from_slice(&chunk);
+            self.stream.flow_control().release_capacity(chunk.len())?;
+        }
+    }
+}
+
+/// Writes messages of type `M` to one direction of the control stream.
+#[derive(Debug)]
+pub struct Writer<M> {
+    stream: SendStream<Bytes>,
+    messages: PhantomData<fn(M)>,
+}
+
+impl<M: Serialize> Writer<M> {
+    /// Writes to `stream`.
+    pub fn new(stream: SendStream<Bytes>) -> Self {
+        Self {
+            stream,
+            messages: PhantomData,
+        }
+    }
+
+    /// Sends one message; waits while the peer takes none.
+    pub async fn send(&mut self, message: &M) -> Result<(), ControlError> {
+        let mut line = serde_json::to_vec(message)?;
+        line.push(b'\n');
+        send_chunk(&mut self.stream, Bytes::from(line), false).await?;
+        Ok(())
+    }
+
+    /// Ends this direction: nothing more will be said.
+    pub fn finish(mut self) -> Result<(), ControlError> {
+        Ok(self.stream.send_data(Bytes::new(), true)?)
+    }
+
+    /// Resolves when the peer has reset the stream or the link has ended.
+    pub async fn closed(&mut self) {
+        let _ = poll_fn(|cx| self.stream.poll_reset(cx)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_read_as_documented() {
+        let bind = ClientMessage::Bind {
+            id: TunnelId(1),
+            kind: "http".into(),
+            name: "calm-otter".into(),
+        };
+        let line = r#"{"t":"bind","id":1,"kind":"http","name":"calm-otter"}"#;
+        assert_eq!(serde_json::to_string(&bind).unwrap(), line);
+        assert_eq!(serde_json::from_str::<ClientMessage>(line).unwrap(), bind);
+        let refused = r#"{"t":"refused","id":1,"code":"name_taken","message":"…"}"#;
+        assert!(matches!(
+            serde_json::from_str(refused).unwrap(),
+            ServerMessage::Refused {
+                code: RefusalCode::NameTaken,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn what_is_not_known_is_ignored() {
+        let message = serde_json::from_str::<ClientMessage>(r#"{"t":"sing","key":"d"}"#).unwrap();
+        assert_eq!(message, ClientMessage::Unknown);
+        let message =
+            serde_json::from_str::<ClientMessage>(r#"{"t":"bye","reason":"night"}"#).unwrap();
+        assert_eq!(message, ClientMessage::Bye);
+        let code = serde_json::from_str::<RefusalCode>(r#""tired""#).unwrap();
+        assert_eq!(code, RefusalCode::Other);
+    }
+}

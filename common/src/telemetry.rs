@@ -1,0 +1,42 @@
+//! Log set-up shared by both binaries.
+
+use std::io::IsTerminal;
+
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+
+/// The wish for a log level cannot be understood.
+#[derive(Debug, Error)]
+#[error(
+    "--log {wish:?} is not a level: use off, error, warn, info, debug or trace, or a filter such as ngrnotok=debug"
+)]
+pub struct InvalidLevel {
+    wish: String,
+}
+
+/// Sends the log to standard error, so that standard output stays a contract for scripts.
+///
+/// `wish` is a level (`info`) or a filter (`ngrnotok=debug,h2=warn`). A bare level speaks of our
+/// own crates; what h2, hyper and rustls say below a warning is asked for by name.
+pub fn start(wish: &str) -> Result<(), InvalidLevel> {
+    let invalid = || InvalidLevel { wish: wish.into() };
+    let directives = match wish.parse::<tracing::level_filters::LevelFilter>() {
+        Ok(level) => format!(
+            "{others},ngrnotok={level},ngrnotok_server={level},ngrnotok_common={level},ngrnotok_certs={level}",
+            others = level.min(tracing::level_filters::LevelFilter::WARN),
+        ),
+        Err(_) => wish.to_owned(),
+    };
+    let filter = EnvFilter::builder()
+        .parse(directives)
+        .map_err(|_| invalid())?;
+    let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // A second start in one process (tests) keeps the first log.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .with_target(false)
+        .try_init();
+    Ok(())
+}

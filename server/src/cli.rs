@@ -1,0 +1,201 @@
+//! The command line of `ngrnotok-server`, as typed. `config` makes checked types of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use serde::Deserialize;
+
+/// The public end of ngrnotok: visitors come in over HTTPS, tunnel clients carry their requests away.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ngrnotok-server",
+    version,
+    after_help = "\
+Every option can also stand in the config file (same words, TOML) or in the environment\n\
+(NGRNOTOK_SERVER_…). A flag wins over the environment, that over the file.\n\n\
+Try it on this machine:\n  \
+ngrnotok-server --domain tunnel.test --https 127.0.0.1:8443 --dev-cert\n\n\
+Exit codes: 0 done, 1 failure, 2 wrong usage or configuration."
+)]
+pub struct Cli {
+    /// TOML file with any of the options below
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "NGRNOTOK_SERVER_CONFIG",
+        global = true
+    )]
+    pub config: Option<PathBuf>,
+
+    /// What to listen on and how.
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tokens with which tunnel clients log in
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Look at the configuration without starting
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// Tokens with which tunnel clients log in.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, this once: only its hash is kept
+    Create {
+        /// Whose token it is: 1 to 64 of a-z, 0-9, '.', '_' and '-'
+        #[arg(long, value_name = "NAME")]
+        account: String,
+    },
+}
+
+/// Look at the configuration without starting.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check flags, environment and file together; exit code 2 and the reason if something is wrong
+    Check,
+}
+
+/// Every setting, unset unless somebody set it. The same words are flags, keys of the file and, in
+/// capitals, variables of the environment.
+#[derive(Debug, Default, Clone, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Settings {
+    /// Domain whose single labels become tunnels: NAME.tunnel.example.com
+    #[arg(long, value_name = "DOMAIN", env = "NGRNOTOK_SERVER_DOMAIN")]
+    pub domain: Option<String>,
+
+    /// Address for visitors over TLS and, by ALPN, for tunnel clients [default: 0.0.0.0:443]
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        env = "NGRNOTOK_SERVER_HTTPS",
+        value_delimiter = ','
+    )]
+    pub https: Option<Vec<SocketAddr>>,
+
+    /// Address for visitors in clear [default: none]
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        env = "NGRNOTOK_SERVER_HTTP",
+        value_delimiter = ','
+    )]
+    pub http: Option<Vec<SocketAddr>>,
+
+    /// What the plain address does: send everybody to https, or serve tunnels in clear
+    /// [default: redirect with --https, else serve]
+    #[arg(long, value_enum, env = "NGRNOTOK_SERVER_HTTP_MODE")]
+    pub http_mode: Option<HttpModeWord>,
+
+    /// Separate address for tunnel clients [default: they share --https]
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        env = "NGRNOTOK_SERVER_TUNNEL",
+        value_delimiter = ','
+    )]
+    pub tunnel: Option<Vec<SocketAddr>>,
+
+    /// Address for /healthz and /readyz, or "off" [default: 127.0.0.1:4081]
+    #[arg(long, value_name = "IP:PORT", env = "NGRNOTOK_SERVER_ADMIN")]
+    pub admin: Option<String>,
+
+    /// Certificate chain, PEM; a wildcard for *.DOMAIN
+    #[arg(long, value_name = "FILE", env = "NGRNOTOK_SERVER_CERT")]
+    pub cert: Option<PathBuf>,
+
+    /// Private key of --cert, PEM
+    #[arg(long, value_name = "FILE", env = "NGRNOTOK_SERVER_KEY")]
+    pub key: Option<PathBuf>,
+
+    /// Make certificates with an authority of our own, kept in the state folder (dev-ca.pem)
+    #[arg(long, env = "NGRNOTOK_SERVER_DEV_CERT", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_possible_values = true)]
+    pub dev_cert: Option<bool>,
+
+    /// Folder for tokens and the development authority
+    /// [default: $STATE_DIRECTORY, else ~/.local/state/ngrnotok-server]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "NGRNOTOK_SERVER_STATE_DIR",
+        global = true
+    )]
+    pub state_dir: Option<PathBuf>,
+
+    /// Let clients in that have no token
+    #[arg(long, env = "NGRNOTOK_SERVER_ALLOW_ANONYMOUS", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_possible_values = true)]
+    pub allow_anonymous: Option<bool>,
+
+    /// Networks of our own proxies, whose X-Forwarded-* is believed
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "NGRNOTOK_SERVER_TRUSTED_PROXIES",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Option<Vec<IpNet>>,
+
+    /// Threads, each with its own connections [default: the processor's cores]
+    #[arg(long, value_name = "N", env = "NGRNOTOK_SERVER_SHARDS")]
+    pub shards: Option<std::num::NonZeroUsize>,
+
+    /// Connections held at once, visitors and clients together [default: 65536]
+    #[arg(long, value_name = "N", env = "NGRNOTOK_SERVER_MAX_CONNECTIONS")]
+    pub max_connections: Option<std::num::NonZeroUsize>,
+
+    /// Seconds that open requests have to finish after SIGTERM [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "NGRNOTOK_SERVER_DRAIN")]
+    pub drain: Option<u64>,
+
+    /// off, error, warn, info, debug, trace, or a filter such as ngrnotok_server=debug
+    /// [default: info]
+    #[arg(long, value_name = "LEVEL", env = "NGRNOTOK_SERVER_LOG", global = true)]
+    pub log: Option<String>,
+}
+
+/// What the plain address does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HttpModeWord {
+    /// Send everybody to https
+    Redirect,
+    /// Serve tunnels in clear
+    Serve,
+}
+
+impl Settings {
+    /// These settings where they are set, `other`'s elsewhere.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            domain: self.domain.or(other.domain),
+            https: self.https.or(other.https),
+            http: self.http.or(other.http),
+            http_mode: self.http_mode.or(other.http_mode),
+            tunnel: self.tunnel.or(other.tunnel),
+            admin: self.admin.or(other.admin),
+            cert: self.cert.or(other.cert),
+            key: self.key.or(other.key),
+            dev_cert: self.dev_cert.or(other.dev_cert),
+            state_dir: self.state_dir.or(other.state_dir),
+            allow_anonymous: self.allow_anonymous.or(other.allow_anonymous),
+            trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
+            shards: self.shards.or(other.shards),
+            max_connections: self.max_connections.or(other.max_connections),
+            drain: self.drain.or(other.drain),
+            log: self.log.or(other.log),
+        }
+    }
+}

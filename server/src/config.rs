@@ -1,0 +1,293 @@
+//! Checked settings: whatever is in a [`Config`] can be used.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use ngrnotok_certs::Identity;
+use ngrnotok_certs::dev::{DevAuthority, DevError};
+use ngrnotok_certs::pem::PemError;
+use ngrnotok_certs::pin::Pin;
+use ngrnotok_common::folders;
+use ngrnotok_common::hostname::HostPort;
+use thiserror::Error;
+
+use crate::auth::{Anonymous, Auth};
+use crate::cli::{HttpModeWord, Settings};
+use crate::edge::HttpMode;
+use crate::store::{Store, StoreError};
+
+/// Everything a server is made of.
+#[derive(Debug)]
+pub struct Config {
+    /// Names are single labels under it.
+    pub domain: String,
+    /// TLS for visitors and, by ALPN, for links.
+    pub https: Vec<SocketAddr>,
+    /// Plain HTTP for visitors.
+    pub http: Vec<SocketAddr>,
+    /// What plain HTTP is for.
+    pub http_mode: HttpMode,
+    /// TLS for links alone; none: they share `https`.
+    pub tunnel: Vec<SocketAddr>,
+    /// Health and readiness; `None`: off.
+    pub admin: Option<SocketAddr>,
+    /// The certificate for `*.domain`.
+    pub identity: Option<Identity>,
+    /// Who may open links.
+    pub auth: Auth,
+    /// Threads. Default: the processor's cores. Each costs about 0.2 MiB.
+    pub shards: NonZeroUsize,
+    /// Peers whose word on the visitors behind them is believed. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections held at once; more wait in the kernel's queue. Default: 65,536. Each takes a
+    /// descriptor and some 12 KiB.
+    pub max_connections: usize,
+    /// What open requests have to finish when the server stops. Default: 30 s.
+    pub drain_limit: Duration,
+}
+
+impl Config {
+    /// A server for names under `domain` that listens nowhere yet and lets in whom `auth` knows.
+    pub fn new(domain: impl Into<String>, auth: Auth) -> Self {
+        Self {
+            domain: domain.into(),
+            https: Vec::new(),
+            http: Vec::new(),
+            http_mode: HttpMode::Serve,
+            tunnel: Vec::new(),
+            admin: None,
+            identity: None,
+            auth,
+            shards: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            trusted_proxies: Vec::new(),
+            max_connections: 65_536,
+            drain_limit: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is wrong with the settings; each text says what to do.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The config file cannot be read.
+    #[error("failed to read the config file {}: {source}", file.display())]
+    Read {
+        /// As given.
+        file: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The config file is not what it should be; the text has line and column.
+    #[error("the config file {} is wrong:\n{source}", file.display())]
+    Parse {
+        /// As given.
+        file: PathBuf,
+        /// What and where.
+        source: toml::de::Error,
+    },
+    /// No domain.
+    #[error(
+        "--domain is missing: the domain whose names become tunnels, for example\n  ngrnotok-server --domain tunnel.example.com --cert fullchain.pem --key key.pem"
+    )]
+    NoDomain,
+    /// Not a domain.
+    #[error("--domain {0:?} is not a domain name; give it without scheme, port and '*.'")]
+    Domain(String),
+    /// Not an address.
+    #[error("--admin {0:?} is neither an address such as 127.0.0.1:4081 nor \"off\"")]
+    Admin(String),
+    /// Two certificates, or half of one.
+    #[error("give --cert and --key together, or --dev-cert alone")]
+    Certificate,
+    /// No certificate.
+    #[error(
+        "TLS needs a certificate: give --cert FILE and --key FILE (a wildcard for *.{domain}), or --dev-cert to try things out"
+    )]
+    NoCertificate {
+        /// The domain.
+        domain: String,
+    },
+    /// A redirect to nowhere.
+    #[error("--http-mode redirect leads to https, but there is no --https address")]
+    RedirectToNowhere,
+    /// A PEM file.
+    #[error("failed to {0}")]
+    Pem(#[from] PemError),
+    /// The development authority.
+    #[error("failed to {0}")]
+    Dev(#[from] DevError),
+    /// The token store.
+    #[error("failed to {0}{because}", because = because(.0))]
+    Store(#[from] StoreError),
+    /// Open to the world with no token to ask for.
+    #[error(
+        "this server can be reached from other machines ({address}), but there is no token yet.\n\
+         Make one:       ngrnotok-server token create --account NAME --state-dir {state}\n\
+         Or let all in:  --allow-anonymous",
+        state = state_dir.display()
+    )]
+    NoToken {
+        /// The address in question.
+        address: SocketAddr,
+        /// Where tokens would be.
+        state_dir: PathBuf,
+    },
+}
+
+fn because(error: &StoreError) -> String {
+    std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"))
+}
+
+/// A checked configuration, and what its operator should be told.
+#[derive(Debug)]
+pub struct Checked {
+    /// The configuration.
+    pub config: Config,
+    /// The development authority's certificate and pin, if there is one.
+    pub dev: Option<(PathBuf, Pin)>,
+}
+
+/// Reads the config file, if one was named.
+pub fn read_file(file: Option<&Path>) -> Result<Settings, ConfigError> {
+    let Some(file) = file else {
+        return Ok(Settings::default());
+    };
+    let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read {
+        file: file.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|source| ConfigError::Parse {
+        file: file.to_owned(),
+        source,
+    })
+}
+
+/// The folder of a server with these settings.
+pub fn state_dir(settings: &Settings) -> PathBuf {
+    settings
+        .state_dir
+        .clone()
+        .unwrap_or_else(|| folders::state("ngrnotok-server"))
+}
+
+/// Checks settings and opens what they name: certificates, keys, the token store.
+pub async fn check(settings: Settings) -> Result<Checked, ConfigError> {
+    let domain = domain(settings.domain.as_deref())?;
+    let state_dir = state_dir(&settings);
+    let https = settings
+        .https
+        .unwrap_or_else(|| match settings.http.is_some() {
+            true => Vec::new(),
+            false => vec![SocketAddr::from(([0, 0, 0, 0], 443))],
+        });
+    let tunnel = settings.tunnel.unwrap_or_default();
+    let http_mode = match settings.http_mode {
+        Some(HttpModeWord::Redirect) if https.is_empty() => {
+            return Err(ConfigError::RedirectToNowhere);
+        }
+        Some(HttpModeWord::Redirect) => HttpMode::Redirect,
+        Some(HttpModeWord::Serve) => HttpMode::Serve,
+        None if https.is_empty() => HttpMode::Serve,
+        None => HttpMode::Redirect,
+    };
+    let mut dev = None;
+    let identity = match (settings.cert, settings.key, settings.dev_cert) {
+        (Some(cert), Some(key), None | Some(false)) => Identity::load(&cert, &key)?,
+        (None, None, Some(true)) => {
+            let authority = DevAuthority::load_or_create(&state_dir)?;
+            dev = Some((state_dir.join("dev-ca.pem"), authority.pin()));
+            authority.issue(&dev_names(&domain, https.iter().chain(&tunnel)))?
+        }
+        (None, None, _) => return Err(ConfigError::NoCertificate { domain }),
+        _ => return Err(ConfigError::Certificate),
+    };
+    let auth = auth(
+        https.iter().chain(&tunnel),
+        settings.allow_anonymous.unwrap_or(false),
+        &state_dir,
+    )
+    .await?;
+    let defaults = Config::new(domain, auth);
+    let config = Config {
+        https,
+        http: settings.http.unwrap_or_default(),
+        http_mode,
+        tunnel,
+        admin: admin(settings.admin.as_deref())?,
+        identity: Some(identity),
+        shards: settings.shards.unwrap_or(defaults.shards),
+        trusted_proxies: settings.trusted_proxies.unwrap_or_default(),
+        max_connections: settings
+            .max_connections
+            .map_or(defaults.max_connections, NonZeroUsize::get),
+        drain_limit: settings
+            .drain
+            .map_or(defaults.drain_limit, Duration::from_secs),
+        ..defaults
+    };
+    Ok(Checked { config, dev })
+}
+
+fn domain(word: Option<&str>) -> Result<String, ConfigError> {
+    let word = word.ok_or(ConfigError::NoDomain)?;
+    match HostPort::parse(word) {
+        Ok(HostPort { host, port: None }) if host.parse::<std::net::IpAddr>().is_err() => {
+            Ok(host.into_owned())
+        }
+        _ => Err(ConfigError::Domain(word.to_owned())),
+    }
+}
+
+fn admin(word: Option<&str>) -> Result<Option<SocketAddr>, ConfigError> {
+    match word {
+        None => Ok(Some(SocketAddr::from(([127, 0, 0, 1], 4081)))),
+        Some("off") => Ok(None),
+        Some(address) => address
+            .parse()
+            .map(Some)
+            .map_err(|_| ConfigError::Admin(address.to_owned())),
+    }
+}
+
+/// Names for which a development certificate is good: all tunnels, and the ways to the server itself.
+fn dev_names<'a>(domain: &str, addresses: impl Iterator<Item = &'a SocketAddr>) -> Vec<String> {
+    let mut names = vec![
+        domain.to_owned(),
+        format!("*.{domain}"),
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ];
+    for address in addresses.filter(|address| !address.ip().is_unspecified()) {
+        names.push(address.ip().to_string());
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// A server that only this machine reaches may do without tokens; any other must have one, or its
+/// operator must say that everybody may come in.
+async fn auth(
+    mut doors: impl Iterator<Item = &SocketAddr>,
+    allow_anonymous: bool,
+    state_dir: &Path,
+) -> Result<Auth, ConfigError> {
+    let store = Store::open(state_dir)?;
+    let anonymous = match doors.find(|address| !address.ip().is_loopback()) {
+        _ if allow_anonymous => Anonymous::Always,
+        None => Anonymous::WhileNoTokenExists,
+        Some(_) if store.has_tokens().await? => Anonymous::Never,
+        Some(address) => {
+            return Err(ConfigError::NoToken {
+                address: *address,
+                state_dir: state_dir.to_owned(),
+            });
+        }
+    };
+    Ok(Auth::new(Some(store), anonymous))
+}

@@ -1,0 +1,242 @@
+//! What a visitor's connection is doing, so that one timer can tell whether to cut it.
+//!
+//! hyper has a timer for HTTP/1 heads that doubles as its idle limit, and none for anything else. Here
+//! the connection's IO and its requests leave notes, and the loop that drives the connection reads
+//! them when its only timer fires.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// From the first byte of a request head to its end.
+pub(super) const HEAD_LIMIT: Duration = Duration::from_secs(15);
+
+/// A connection without a request.
+pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// A visitor who takes nothing while bytes wait for it.
+pub(super) const STALL_LIMIT: Duration = Duration::from_secs(60);
+
+/// Notes about one connection; written and read by its own task, so relaxed atomics are enough.
+#[derive(Debug)]
+pub(super) struct Activity {
+    /// All times below are milliseconds after this.
+    epoch: Instant,
+    open_requests: AtomicU32,
+    /// Since when no request is open, or since when a head is being read.
+    quiet_since: AtomicU64,
+    reading_head: AtomicBool,
+    /// Since when the socket takes nothing; 0 while it does.
+    stalled_since: AtomicU64,
+}
+
+/// What the timer of a connection finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Look again then.
+    Wait(Instant),
+    /// Idle for too long: close it politely.
+    Close,
+    /// Slow or stalled: drop it.
+    Cut,
+}
+
+impl Activity {
+    /// A connection that has yet to send its first head.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            epoch: Instant::now(),
+            open_requests: AtomicU32::new(0),
+            quiet_since: AtomicU64::new(0),
+            reading_head: AtomicBool::new(true),
+            stalled_since: AtomicU64::new(0),
+        })
+    }
+
+    /// Notes that a request has begun; its end is noted when the guard is dropped.
+    pub(super) fn open(self: &Arc<Self>) -> OpenRequest {
+        self.open_requests.fetch_add(1, Relaxed);
+        self.reading_head.store(false, Relaxed);
+        OpenRequest(Arc::clone(self))
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        let now = Instant::now();
+        let after = |since: u64, limit| self.epoch + Duration::from_millis(since) + limit;
+        let stalled = self.stalled_since.load(Relaxed);
+        let quiet = self.quiet_since.load(Relaxed);
+        let (until, verdict) = if stalled > 0 {
+            (after(stalled, STALL_LIMIT), Verdict::Cut)
+        } else if self.open_requests.load(Relaxed) > 0 {
+            return Verdict::Wait(now + STALL_LIMIT);
+        } else if self.reading_head.load(Relaxed) {
+            (after(quiet, HEAD_LIMIT), Verdict::Cut)
+        } else {
+            (after(quiet, IDLE_LIMIT), Verdict::Close)
+        };
+        if now < until {
+            return Verdict::Wait(until);
+        }
+        verdict
+    }
+
+    /// When a head that has begun must be there; `None` while there is none.
+    pub(super) fn head_deadline(&self) -> Option<Instant> {
+        let since = || Duration::from_millis(self.quiet_since.load(Relaxed));
+        self.reading_head
+            .load(Relaxed)
+            .then(|| self.epoch + since() + HEAD_LIMIT)
+    }
+
+    fn bytes_came(&self) {
+        if self.open_requests.load(Relaxed) == 0 && !self.reading_head.load(Relaxed) {
+            self.quiet_since.store(self.now(), Relaxed);
+            self.reading_head.store(true, Relaxed);
+        }
+    }
+
+    fn wrote(&self, went: bool) {
+        let stalled = self.stalled_since.load(Relaxed) > 0;
+        if went && stalled {
+            self.stalled_since.store(0, Relaxed);
+        } else if !went && !stalled {
+            self.stalled_since.store(self.now().max(1), Relaxed);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A request that is not answered to its end.
+#[derive(Debug)]
+pub(super) struct OpenRequest(Arc<Activity>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        if self.0.open_requests.fetch_sub(1, Relaxed) == 1 {
+            self.0.quiet_since.store(self.0.now(), Relaxed);
+        }
+    }
+}
+
+/// A stream that leaves notes.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    stream: S,
+    activity: Arc<Activity>,
+    /// HTTP/2 sends frames between requests (PING, SETTINGS) that begin no head.
+    bytes_begin_heads: bool,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, activity: Arc<Activity>, bytes_begin_heads: bool) -> Self {
+        Self {
+            stream,
+            activity,
+            bytes_begin_heads,
+        }
+    }
+
+    fn note<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.activity.wrote(written.is_ready());
+        written
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = out.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, out);
+        if self.bytes_begin_heads && out.filled().len() > before {
+            self.activity.bytes_came();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.note(flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_never_ends_is_cut_and_idle_connections_are_closed() {
+        let activity = Activity::new();
+        assert!(matches!(activity.verdict(), Verdict::Wait(_)));
+        advance(HEAD_LIMIT).await;
+        assert_eq!(activity.verdict(), Verdict::Cut);
+
+        let request = activity.open();
+        advance(Duration::from_secs(3600)).await;
+        assert!(matches!(activity.verdict(), Verdict::Wait(_)));
+        drop(request);
+        advance(IDLE_LIMIT - Duration::from_secs(1)).await;
+        assert!(matches!(activity.verdict(), Verdict::Wait(_)));
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(activity.verdict(), Verdict::Close);
+
+        activity.bytes_came();
+        assert_eq!(activity.head_deadline(), Some(Instant::now() + HEAD_LIMIT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_visitor_who_takes_nothing_is_cut() {
+        let activity = Activity::new();
+        let _request = activity.open();
+        advance(Duration::from_secs(1)).await;
+        activity.wrote(false);
+        advance(STALL_LIMIT - Duration::from_secs(1)).await;
+        activity.wrote(false);
+        assert!(matches!(activity.verdict(), Verdict::Wait(_)));
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(activity.verdict(), Verdict::Cut);
+        activity.wrote(true);
+        assert!(matches!(activity.verdict(), Verdict::Wait(_)));
+    }
+}

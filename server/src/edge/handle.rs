@@ -1,0 +1,54 @@
+//! The line every request walks.
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use ngrnotok_common::hostname::HostPort;
+use ngrnotok_common::protocol::cause::Cause;
+
+use super::activity::OpenRequest;
+use super::forward::forward;
+use super::host;
+use super::respond::{self, EdgeBody};
+use super::serve::{Edge, HttpMode};
+use super::visitor::{Scheme, Visitor};
+
+/// Answers one request: by the local app behind its name, or by saying why not.
+pub(super) async fn handle(
+    edge: &Edge,
+    visitor: &Visitor,
+    request: Request<Incoming>,
+    open: OpenRequest,
+) -> Response<EdgeBody> {
+    let taste = respond::Taste::of(&request);
+    match carry(edge, visitor, request).await {
+        Ok(answer) => answer.map(|body| body.until_end(open)),
+        Err(cause) => respond::cause(cause, taste),
+    }
+}
+
+async fn carry(
+    edge: &Edge,
+    visitor: &Visitor,
+    request: Request<Incoming>,
+) -> Result<Response<EdgeBody>, Cause> {
+    if request.method() == Method::CONNECT {
+        return Err(Cause::ConnectRefused);
+    }
+    let written = host::written(&request)?.to_owned();
+    let host = host::parse(&written)?;
+    same_name_as_tls(visitor, &host)?;
+    if edge.http_mode == HttpMode::Redirect && visitor.scheme == Scheme::Http {
+        return respond::redirect_to_https(edge, &host, request.uri());
+    }
+    let route = edge.registry.lookup(&host).ok_or(Cause::TunnelNotFound)?;
+    forward(&route, visitor, &written, &host, request).await
+}
+
+/// A browser may reuse a connection for every name that its wildcard certificate covers; each tunnel
+/// is a site of its own, so it is sent to open another one (RFC 9110 §15.5.20).
+fn same_name_as_tls(visitor: &Visitor, host: &HostPort<'_>) -> Result<(), Cause> {
+    match visitor.server_name.as_deref() {
+        Some(name) if name != host.host => Err(Cause::Misdirected),
+        _ => Ok(()),
+    }
+}

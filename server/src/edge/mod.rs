@@ -1,0 +1,20 @@
+//! The door for visitors.
+//!
+//! `sniff` waits for the first bytes of a plain connection, `handover` moves it to the shard of its
+//! tunnel, `serve` runs it with its timers, `handle` is the line every request walks, `forward` changes
+//! what a proxy must change, `respond` turns causes into pages.
+
+mod activity;
+mod forward;
+mod forwarded;
+mod handle;
+mod handover;
+mod host;
+mod respond;
+mod serve;
+mod sniff;
+mod visitor;
+
+pub use handover::{Handover, Visit};
+pub use serve::{Arrival, Edge, HttpMode};
+pub use sniff::Opening;

@@ -1,0 +1,208 @@
+//! The answers that the edge gives itself: the only place where a cause becomes a page.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use ngrnotok_common::hostname::HostPort;
+use ngrnotok_common::protocol::cause::{Cause, Side};
+use ngrnotok_common::protocol::stream;
+use serde_json::json;
+
+use super::activity::OpenRequest;
+use super::serve::Edge;
+use crate::session::SessionBody;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// In what form a caller likes to be told of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taste {
+    /// A browser's navigation.
+    Page,
+    /// Everybody else: `application/problem+json` (RFC 9457).
+    Problem,
+}
+
+impl Taste {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        let wants_page = request
+            .headers()
+            .get_all(ACCEPT)
+            .iter()
+            .any(|value| value.as_bytes().windows(9).any(|w| w == b"text/html"));
+        if wants_page {
+            Self::Page
+        } else {
+            Self::Problem
+        }
+    }
+}
+
+/// The answer for a request that got none from the local app.
+pub(super) fn cause(cause: Cause, taste: Taste) -> Response<EdgeBody> {
+    let (body, content_type) = match taste {
+        Taste::Page => (page(cause), "text/html; charset=utf-8"),
+        Taste::Problem => (problem(cause), "application/problem+json"),
+    };
+    let mut response = Response::new(EdgeBody::own(body));
+    *response.status_mut() = cause.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(stream::CAUSE, HeaderValue::from_static(cause.code()));
+    headers.insert(
+        PROXY_STATUS,
+        HeaderValue::try_from(format!(
+            "ngrnotok; error={}; details=\"{}\"",
+            cause.proxy_error(),
+            cause.title()
+        ))
+        .expect("the catalogue is visible ASCII without quotes"),
+    );
+    if cause.status() == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    response
+}
+
+/// Sends a visitor of the plain port to the same address under https.
+pub(super) fn redirect_to_https(
+    edge: &Edge,
+    host: &HostPort<'_>,
+    uri: &Uri,
+) -> Result<Response<EdgeBody>, Cause> {
+    // Only names of ours are echoed: an open redirect would lend our good name to strangers.
+    if !edge.registry.covers(host) {
+        return Err(Cause::TunnelNotFound);
+    }
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let port = edge
+        .https_port
+        .filter(|port| *port != 443)
+        .map_or_else(String::new, |port| format!(":{port}"));
+    let location = format!("https://{}{port}{path}", host.host);
+    let mut response = Response::new(EdgeBody::own(String::new()));
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    response.headers_mut().insert(
+        LOCATION,
+        HeaderValue::try_from(location).map_err(|_| Cause::BadHost)?,
+    );
+    Ok(response)
+}
+
+fn problem(cause: Cause) -> String {
+    json!({
+        "type": "about:blank",
+        "status": cause.status().as_u16(),
+        "code": cause.code(),
+        "title": cause.title(),
+        "detail": cause.fix(),
+    })
+    .to_string()
+}
+
+/// A page of its own: nothing of the request is shown in it, so nothing can be smuggled into it.
+fn page(cause: Cause) -> String {
+    let side = match cause.side() {
+        Side::Visitor => "the request",
+        Side::Edge => "this server",
+        Side::Link => "the connection to the developer",
+        Side::Local => "the developer's app",
+    };
+    let path = [
+        ("You", true),
+        (
+            "This server",
+            cause.side() != Side::Visitor && cause.side() != Side::Edge,
+        ),
+        ("Tunnel", cause.side() == Side::Local),
+        ("Local app", false),
+    ]
+    .map(|(stop, reached)| {
+        let class = if reached { "ok" } else { "no" };
+        let mark = if reached { "&#10003;" } else { "&#10007;" };
+        format!("<li class={class}><b>{mark}</b> {stop}</li>")
+    })
+    .join("");
+    format!(
+        include_str!("respond.html"),
+        status = cause.status().as_u16(),
+        title = cause.title(),
+        fix = cause.fix(),
+        code = cause.code(),
+        side = side,
+        path = path,
+    )
+}
+
+/// The body of every answer of the edge.
+#[derive(Debug)]
+pub(super) enum EdgeBody {
+    /// Made here.
+    Own(Full<Bytes>),
+    /// Carried from a session.
+    Carried {
+        body: SessionBody,
+        /// The request counts as open until its last byte has gone.
+        _open: Option<OpenRequest>,
+    },
+}
+
+impl EdgeBody {
+    fn own(text: String) -> Self {
+        Self::Own(Full::from(text))
+    }
+
+    /// Keeps a request open until this body has been sent or dropped.
+    pub(super) fn until_end(self, open: OpenRequest) -> Self {
+        match self {
+            Self::Carried { body, .. } => Self::Carried {
+                body,
+                _open: Some(open),
+            },
+            Self::Own(body) => Self::Own(body),
+        }
+    }
+}
+
+impl From<SessionBody> for EdgeBody {
+    fn from(body: SessionBody) -> Self {
+        Self::Carried { body, _open: None }
+    }
+}
+
+impl Body for EdgeBody {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        match &mut *self {
+            Self::Own(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
+            Self::Carried { body, .. } => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Carried { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Carried { body, .. } => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The first request of a tunnel client, in plain HTTP/1.1: who is it, and may it come in?
+
+use std::convert::Infallible;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, RETRY_AFTER, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use ngrnotok_common::protocol::handshake::{
+    LinkRequest, NotALink, PTTH, Problem, switching_protocols,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::error;
+
+use super::GateError;
+use crate::auth::{Account, Auth, AuthError};
+
+/// A request for a link is a few hundred bytes; 16 KiB leaves room for long tokens.
+const BUFFER: usize = 16 * 1024;
+
+/// A client that has been let in.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) account: Account,
+    pub(super) user_agent: String,
+}
+
+/// Serves the one request on a connection and gives the connection back if it became a link.
+///
+/// Cancel safety: dropping the future closes the connection.
+pub(super) async fn admit<S>(stream: S, auth: &Auth) -> Result<(S, Admitted), GateError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let outcome = Mutex::new(None);
+    let service = service_fn(async |request: Request<Incoming>| {
+        let (response, result) = judge(request, auth).await;
+        *outcome.lock().expect("held for this line alone") = Some(result);
+        Ok::<_, Infallible>(response)
+    });
+    http1::Builder::new()
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await?;
+    let Some(result) = outcome.into_inner().expect("no longer shared") else {
+        return Err(GateError::Protocol("left without a request"));
+    };
+    let (admitted, upgrade) = result.map_err(GateError::Refused)?;
+    let parts = upgrade
+        .await?
+        .downcast::<TokioIo<S>>()
+        .expect("the connection is the one we put in");
+    // The server speaks first on a link, so nothing can be there yet.
+    if !parts.read_buf.is_empty() {
+        return Err(GateError::Protocol("spoke before its turn"));
+    }
+    Ok((parts.io.into_inner(), admitted))
+}
+
+type Outcome = Result<(Admitted, OnUpgrade), Problem>;
+
+async fn judge(mut request: Request<Incoming>, auth: &Auth) -> (Response<Full<Bytes>>, Outcome) {
+    let upgrade = hyper::upgrade::on(&mut request);
+    match admitted(&request, auth).await {
+        Ok(admitted) => (switching_protocols(), Ok((admitted, upgrade))),
+        Err(problem) => (refusal(problem.clone()), Err(problem)),
+    }
+}
+
+async fn admitted(request: &Request<Incoming>, auth: &Auth) -> Result<Admitted, Problem> {
+    let LinkRequest { token, user_agent } =
+        LinkRequest::read(request).map_err(|error| not_a_link(&error))?;
+    let account = auth
+        .admit(token.as_ref())
+        .await
+        .map_err(|error| refused(&error))?;
+    Ok(Admitted {
+        account,
+        user_agent,
+    })
+}
+
+fn not_a_link(error: &NotALink) -> Problem {
+    let (status, code) = match error {
+        NotALink::Path => (StatusCode::NOT_FOUND, Problem::NOT_A_LINK),
+        NotALink::NoUpgrade => (StatusCode::BAD_REQUEST, Problem::NOT_A_LINK),
+        NotALink::Version(_) => (StatusCode::UPGRADE_REQUIRED, Problem::VERSION),
+    };
+    Problem::new(status, code, error.to_string())
+}
+
+fn refused(error: &AuthError) -> Problem {
+    let (status, code, title) = match error {
+        AuthError::TokenMissing => (
+            StatusCode::UNAUTHORIZED,
+            Problem::TOKEN_MISSING,
+            "this server asks for a token",
+        ),
+        AuthError::TokenRefused => (
+            StatusCode::FORBIDDEN,
+            Problem::TOKEN_REFUSED,
+            "the server does not accept this token",
+        ),
+        AuthError::Unavailable(cause) => {
+            error!(error = %cause, source = ?std::error::Error::source(cause), "tokens cannot be looked up");
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Problem::UNAVAILABLE,
+                "the server cannot check tokens now",
+            )
+        }
+    };
+    Problem::new(status, code, title).with_detail(format!("failed to {error}"))
+}
+
+fn refusal(problem: Problem) -> Response<Full<Bytes>> {
+    let mut response: Response<Full<Bytes>> = problem.into_response();
+    let status = response.status();
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    if status == StatusCode::UPGRADE_REQUIRED {
+        // RFC 9110 §15.5.22: the answer names what to upgrade to.
+        headers.insert(UPGRADE, HeaderValue::from_static(PTTH));
+    }
+    response
+}

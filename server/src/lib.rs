@@ -1,0 +1,28 @@
+#![warn(missing_docs)]
+//! The server of ngrnotok: one door for visitors, one for tunnel clients.
+//!
+//! The crate doc of `ngrnotok-common` tells the whole story of a request. In here:
+//!
+//! - [`server`] starts and stops everything in order; a `shard` is one of its threads.
+//! - [`gate`] is the door for tunnel clients: who may come in ([`auth`], kept in the [`store`]), and
+//!   which names they hold ([`registry`]).
+//! - [`session`] is the handle to a client that has come in. It sits below both doors.
+//! - [`edge`] is the door for visitors. `edge/handle.rs` is the page to read first.
+//! - [`admin`] answers health probes.
+//! - [`cli`] holds the words as typed, [`config`] the checked types.
+
+pub mod admin;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod edge;
+pub mod gate;
+mod listener;
+pub mod registry;
+pub mod server;
+pub mod session;
+mod shard;
+pub mod store;
+
+pub use config::Config;
+pub use server::{Addresses, Server, StartError};

@@ -1,0 +1,112 @@
+//! Sockets that wait for connections.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::warn;
+
+/// Connections that may wait to be accepted. The kernel caps it (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// How long accepting rests when the process or the machine is out of something.
+const REST: Duration = Duration::from_millis(100);
+
+/// Binds `address` once for each of `copies` shards. Port 0 is chosen once and is the same for all.
+///
+/// On Linux each copy has a queue of its own (SO_REUSEPORT); elsewhere they share one.
+pub(crate) fn bind(address: SocketAddr, copies: usize) -> io::Result<Vec<StdListener>> {
+    let first = open(address)?;
+    // Before SO_REUSEPORT is set: with it, a second server of the same user would get the port too
+    // and take away half of the visitors.
+    first.bind(&address.into())?;
+    let address: SocketAddr = first
+        .local_addr()?
+        .as_socket()
+        .expect("an internet socket has an internet address");
+    let mut sockets = vec![first];
+    #[cfg(target_os = "linux")]
+    {
+        sockets[0].set_reuse_port(copies > 1)?;
+        for _ in 1..copies {
+            let socket = open(address)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&address.into())?;
+            sockets.push(socket);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = address;
+        for _ in 1..copies {
+            sockets.push(sockets[0].try_clone()?);
+        }
+    }
+    for socket in &sockets {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(sockets.into_iter().map(StdListener::from).collect())
+}
+
+fn open(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A restart must not wait for connections of the last run to time out. On Windows the option
+    // means something else: it would let two servers share the port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// The next connection. Accepting never fails: what is wrong with one connection is its own matter,
+/// and when descriptors run out the loop rests and goes on.
+pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Every socket of ours sends small things that somebody waits for.
+                if stream.set_nodelay(true).is_ok() {
+                    return (stream, peer);
+                }
+            }
+            Err(error) if is_the_peers(&error) => {}
+            Err(error) => {
+                warn!(%error, "cannot accept connections; trying again");
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}
+
+fn is_the_peers(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_share_one_port_and_nobody_else_gets_it() {
+        let copies = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let address = copies[0].local_addr().unwrap();
+        for copy in &copies {
+            assert_eq!(copy.local_addr().unwrap(), address);
+        }
+        for others in [1, 2] {
+            let refused = bind(address, others).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+}

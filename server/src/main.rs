@@ -1,0 +1,114 @@
+//! `ngrnotok-server`: parse, check, bind, say where, serve, drain.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use ngrnotok_common::{shutdown, telemetry};
+use ngrnotok_server::auth::create_token;
+use ngrnotok_server::cli::{Cli, Command, ConfigCommand, Settings, TokenCommand};
+use ngrnotok_server::config::{self, Checked};
+use ngrnotok_server::server::Server;
+use ngrnotok_server::store::Store;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(1, &anyhow::Error::new(error).context("failed to start")),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Settings(error)) => fail(2, &error),
+        Err(Failure::Other(error)) => fail(1, &error),
+    }
+}
+
+/// Wrong settings are the operator's to mend and have an exit code of their own.
+enum Failure {
+    Settings(anyhow::Error),
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let settings = |error: anyhow::Error| Failure::Settings(error);
+    let file = config::read_file(cli.config.as_deref()).map_err(|error| settings(error.into()))?;
+    let wishes = cli.settings.or(file);
+    telemetry::start(wishes.log.as_deref().unwrap_or("info"))
+        .map_err(|error| settings(error.into()))?;
+    match cli.command {
+        Some(Command::Token(TokenCommand::Create { account })) => {
+            Ok(new_token(&wishes, &account).await?)
+        }
+        Some(Command::Config(ConfigCommand::Check)) => {
+            config::check(wishes)
+                .await
+                .map_err(|error| settings(error.into()))?;
+            println!("The configuration is good.");
+            Ok(())
+        }
+        None => {
+            let checked = config::check(wishes)
+                .await
+                .map_err(|error| settings(error.into()))?;
+            Ok(serve(checked).await?)
+        }
+    }
+}
+
+async fn new_token(wishes: &Settings, account: &str) -> anyhow::Result<()> {
+    let state_dir = config::state_dir(wishes);
+    let store = Store::open(&state_dir).context("failed to open the token store")?;
+    let token = create_token(&store, account)
+        .await
+        .context("failed to make a token")?;
+    // The token alone on standard output, so that it can be piped into a file.
+    println!("{}", token.expose());
+    eprintln!(
+        "Token for account {account}, kept as a hash in {}. It is shown only now.\n\
+         Clients use it so: NGRNOTOK_TOKEN=… ngrnotok http -p 3000 --server HOST, or --token-file FILE.",
+        state_dir.display()
+    );
+    Ok(())
+}
+
+async fn serve(checked: Checked) -> anyhow::Result<()> {
+    let domain = checked.config.domain.clone();
+    let server = Server::bind(checked.config).context("failed to start")?;
+    let addresses = server.addresses();
+    println!("ngrnotok-server {}", env!("CARGO_PKG_VERSION"));
+    println!("tunnels    *.{domain}");
+    for address in &addresses.https {
+        println!("https      {address}");
+    }
+    for address in &addresses.http {
+        println!("http       {address}");
+    }
+    for address in &addresses.tunnel {
+        println!("tunnel     {address}");
+    }
+    if let Some(address) = &addresses.admin {
+        println!("admin      http://{address}/healthz");
+    }
+    if let Some((file, pin)) = &checked.dev {
+        println!("authority  {}", file.display());
+        println!("pin        {pin}");
+    }
+    let all_done = server.run(shutdown::signal()).await;
+    anyhow::ensure!(all_done, "some requests were cut off at the drain limit");
+    Ok(())
+}
+
+fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
+    eprintln!("ngrnotok-server: {error:#}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,122 @@
+//! Who serves which name.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use ngrnotok_common::hostname::{HostPort, Name};
+use ngrnotok_common::id::TunnelId;
+use thiserror::Error;
+use tracing::debug;
+
+use crate::session::Session;
+
+/// What the edge finds for a host name.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Who carries the request.
+    pub session: Session,
+    /// Which of the session's tunnels it is for.
+    pub tunnel: TunnelId,
+}
+
+/// All names that are served now, shared by every shard; clones see the same names.
+///
+/// Deadlock: no guard of the map leaves this file; callers get clones.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    domain: Arc<str>,
+    routes: Arc<DashMap<Name, Route>>,
+}
+
+/// The name is held by another live session.
+#[derive(Debug, Error)]
+#[error("the name {0} is taken by another client that is online")]
+pub struct NameTaken(pub Name);
+
+impl Registry {
+    /// An empty registry for single labels under `domain` (lower case, no dot in front).
+    pub fn new(domain: &str) -> Self {
+        Self {
+            domain: domain.into(),
+            routes: Arc::default(),
+        }
+    }
+
+    /// The domain under which names live.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// Finds who serves a host, if anybody.
+    ///
+    /// Under the domain `localhost` the bare loopback names reach the only tunnel, if there is just
+    /// one, because many programs cannot resolve `name.localhost`. No other host is ever routed by
+    /// default: a page of a foreign site that has rebound its name to 127.0.0.1 must find nothing.
+    pub fn lookup(&self, host: &HostPort<'_>) -> Option<Route> {
+        match self.label(&host.host) {
+            Some(label) => self.routes.get(label).map(|route| route.clone()),
+            None if &*self.domain == "localhost" && host.is_loopback() => self.only(),
+            None => None,
+        }
+    }
+
+    /// Whether a host is of the form `label.domain`, served or not.
+    pub fn covers(&self, host: &HostPort<'_>) -> bool {
+        self.label(&host.host).is_some()
+    }
+
+    /// The single label in front of the domain.
+    fn label<'a>(&self, host: &'a str) -> Option<&'a str> {
+        let label = host.strip_suffix(&*self.domain)?.strip_suffix('.')?;
+        (!label.contains('.')).then_some(label)
+    }
+
+    fn only(&self) -> Option<Route> {
+        let mut routes = self.routes.iter();
+        let first = routes.next()?.clone();
+        routes.next().is_none().then_some(first)
+    }
+
+    /// Takes a name until the returned claim is dropped. Of two who race exactly one wins.
+    pub fn claim(&self, name: Name, route: Route) -> Result<Claim, NameTaken> {
+        match self.routes.entry(name.clone()) {
+            Entry::Occupied(_) => Err(NameTaken(name)),
+            Entry::Vacant(place) => {
+                let claim = Claim {
+                    routes: Arc::clone(&self.routes),
+                    name,
+                    session: route.session.clone(),
+                };
+                place.insert(route);
+                Ok(claim)
+            }
+        }
+    }
+
+    /// How many names are served.
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Whether no name is served.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+}
+
+/// A held name. Dropping it releases the name, unless another session has taken it over since.
+#[derive(Debug)]
+pub struct Claim {
+    routes: Arc<DashMap<Name, Route>>,
+    name: Name,
+    session: Session,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.routes
+            .remove_if(&self.name, |_, route| route.session == self.session);
+        debug!(name = %self.name, "name released");
+    }
+}

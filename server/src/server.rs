@@ -1,0 +1,287 @@
+//! The server as a whole: its order of starting and of stopping.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ngrnotok_certs::tls::{TlsError, link_server_config, server_config};
+use ngrnotok_common::protocol::ALPN;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::admin;
+use crate::config::Config;
+use crate::edge::{Edge, Handover};
+use crate::gate::{Gate, PublicUrls};
+use crate::listener::{accept, bind};
+use crate::registry::Registry;
+use crate::session::ShardId;
+use crate::shard::{Door, Doors, Shard};
+
+/// A server that has its addresses and waits to be run.
+#[derive(Debug)]
+pub struct Server {
+    addresses: Addresses,
+    registry: Registry,
+    threads: Vec<JoinHandle<()>>,
+    admin: Option<TcpListener>,
+    visitors: TaskTracker,
+    links: TaskTracker,
+    drain: CancellationToken,
+    drain_limit: Duration,
+    stop: CancellationToken,
+    /// Dropping the server ends its threads.
+    end: DropGuard,
+}
+
+/// Where a server listens, ports chosen.
+#[derive(Debug, Clone, Default)]
+pub struct Addresses {
+    /// TLS for visitors and links.
+    pub https: Vec<SocketAddr>,
+    /// Plain HTTP for visitors.
+    pub http: Vec<SocketAddr>,
+    /// TLS for links alone.
+    pub tunnel: Vec<SocketAddr>,
+    /// Health and readiness.
+    pub admin: Option<SocketAddr>,
+}
+
+/// Why a server cannot start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("listen on {address}: {source}{hint}", hint = hint(source))]
+    Listen {
+        /// The address as configured.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is no way in.
+    #[error("find an address to listen on: give --https, --http or both")]
+    NoVisitors,
+    /// There is no way in for tunnel clients.
+    #[error("find an address for tunnel clients: give --https or --tunnel")]
+    NoTunnels,
+    /// TLS needs a certificate.
+    #[error("find a certificate: give --cert and --key, or --dev-cert for one of our own")]
+    NoCertificate,
+    /// The certificate cannot be used.
+    #[error("use the certificate: {0}")]
+    Tls(#[from] TlsError),
+    /// A thread or its runtime cannot be had.
+    #[error("start a thread: {0}")]
+    Thread(io::Error),
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need the capability CAP_NET_BIND_SERVICE, or root)"
+        }
+        io::ErrorKind::AddrInUse => {
+            " (another program has it; stop that one or choose another port)"
+        }
+        io::ErrorKind::AddrNotAvailable => " (this machine does not have that address)",
+        _ => "",
+    }
+}
+
+impl Server {
+    /// Binds every address and starts the shards. Visitors and clients are served from now on; the
+    /// end comes with [`Server::run`].
+    ///
+    /// Must be called within a tokio runtime; the shards bring their own.
+    pub fn bind(config: Config) -> Result<Self, StartError> {
+        if config.https.is_empty() && config.http.is_empty() {
+            return Err(StartError::NoVisitors);
+        }
+        if config.https.is_empty() && config.tunnel.is_empty() {
+            return Err(StartError::NoTunnels);
+        }
+        let identity = config.identity.ok_or(StartError::NoCertificate)?;
+        let shards = config.shards.get();
+        let mut addresses = Addresses::default();
+        let mut listeners: Vec<Vec<(Door, std::net::TcpListener)>> =
+            (0..shards).map(|_| Vec::new()).collect();
+        for (door, wanted, bound) in [
+            (Door::Https, &config.https, &mut addresses.https),
+            (Door::Http, &config.http, &mut addresses.http),
+            (Door::Tunnel, &config.tunnel, &mut addresses.tunnel),
+        ] {
+            for address in wanted {
+                let copies = listen(*address, shards)?;
+                bound.push(local_address(*address, &copies[0])?);
+                for (shard, copy) in listeners.iter_mut().zip(copies) {
+                    shard.push((door, copy));
+                }
+            }
+        }
+        let admin = config.admin.map(listen_admin).transpose()?;
+        addresses.admin = admin.as_ref().and_then(|admin| admin.local_addr().ok());
+
+        let registry = Registry::new(&config.domain);
+        let (visitors, links) = (TaskTracker::new(), TaskTracker::new());
+        let (drain, stop, end) =
+            <(CancellationToken, CancellationToken, CancellationToken)>::default();
+        let (handover, inboxes) = Handover::new(shards);
+        let https_port = addresses.https.first().map(SocketAddr::port);
+        let doors = Doors {
+            edge: Arc::new(Edge {
+                registry: registry.clone(),
+                tls: match addresses.https.is_empty() {
+                    true => None,
+                    false => Some(server_config(identity.clone(), &[b"h2", b"http/1.1"])?),
+                },
+                http_mode: config.http_mode,
+                https_port,
+                trusted_proxies: config.trusted_proxies,
+                handover,
+                connections: visitors.clone(),
+                drain: drain.clone(),
+            }),
+            gate: Arc::new(Gate {
+                auth: config.auth,
+                registry: registry.clone(),
+                tls: link_server_config(identity, &[ALPN])?,
+                urls: public_urls(&config.domain, &addresses),
+                tasks: links.clone(),
+                drain: drain.clone(),
+                drain_limit: config.drain_limit,
+                stop: stop.clone(),
+            }),
+            places: Arc::new(Semaphore::new(config.max_connections)),
+        };
+        let threads = listeners
+            .into_iter()
+            .zip(inboxes)
+            .enumerate()
+            .map(|(id, (listeners, inbox))| {
+                let shard = Shard {
+                    id: ShardId(id),
+                    listeners,
+                    inbox,
+                    doors: doors.clone(),
+                    end: end.clone(),
+                };
+                shard.start().map_err(StartError::Thread)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            addresses,
+            registry,
+            threads,
+            admin,
+            visitors,
+            links,
+            drain,
+            drain_limit: config.drain_limit,
+            stop,
+            end: end.drop_guard(),
+        })
+    }
+
+    /// Where the server listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Who serves which name.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Serves until `shutdown` resolves, then drains: first no new connections and no new requests on
+    /// old ones, and clients are told; then open requests finish, up to the drain limit; then the links
+    /// close; then the threads end. Returns whether every request could finish.
+    ///
+    /// Cancel safety: dropping the future ends the server at once.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> bool {
+        tokio::select! {
+            () = shutdown => {}
+            () = serve_admin(self.admin.as_ref(), &self.drain) => {}
+        }
+        info!("draining: no new requests, open ones may finish");
+        self.drain.cancel();
+        self.visitors.close();
+        let drained = async {
+            tokio::select! {
+                () = self.visitors.wait() => {}
+                // Probes must see that this server is alive and not ready.
+                () = serve_admin(self.admin.as_ref(), &self.drain) => {}
+            }
+        };
+        let all_done = timeout(self.drain_limit, drained).await.is_ok();
+        if !all_done {
+            warn!(
+                connections = self.visitors.len(),
+                "the drain limit is over; cutting what is still open"
+            );
+        }
+        self.stop.cancel();
+        self.links.close();
+        let _ = timeout(Duration::from_secs(2), self.links.wait()).await;
+        drop(self.end);
+        for thread in self.threads {
+            // Each has been told to end, and does nothing that blocks.
+            let _ = thread.join();
+        }
+        all_done
+    }
+}
+
+async fn serve_admin(listener: Option<&TcpListener>, drain: &CancellationToken) {
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
+    // Probes are short and few; their tasks end with this future.
+    let mut probes = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            (stream, _) = accept(listener), if probes.len() < 64 => {
+                probes.spawn(admin::serve(stream, drain.clone()));
+            }
+            Some(_) = probes.join_next() => {}
+        }
+    }
+}
+
+fn listen(address: SocketAddr, copies: usize) -> Result<Vec<std::net::TcpListener>, StartError> {
+    bind(address, copies).map_err(|source| StartError::Listen { address, source })
+}
+
+fn listen_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let socket = listen(address, 1)?.remove(0);
+    TcpListener::from_std(socket).map_err(|source| StartError::Listen { address, source })
+}
+
+fn local_address(
+    address: SocketAddr,
+    listener: &std::net::TcpListener,
+) -> Result<SocketAddr, StartError> {
+    listener
+        .local_addr()
+        .map_err(|source| StartError::Listen { address, source })
+}
+
+fn public_urls(domain: &str, addresses: &Addresses) -> PublicUrls {
+    let (scheme, port) = match (addresses.https.first(), addresses.http.first()) {
+        (Some(https), _) => ("https", https.port()),
+        (None, Some(http)) => ("http", http.port()),
+        (None, None) => unreachable!("checked before binding"),
+    };
+    PublicUrls {
+        scheme,
+        domain: domain.into(),
+        port,
+    }
+}

@@ -1,0 +1,50 @@
+//! The body of an answer that comes over a link.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use ngrnotok_common::link::body::LinkBody;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::slots::Slot;
+
+/// The body of an answer, and all that lives as long as the exchange: its place among the session's
+/// streams and the rest of the upload, if the answer came before its end.
+#[derive(Debug)]
+pub struct SessionBody {
+    body: LinkBody,
+    _upload: Option<AbortOnDropHandle<()>>,
+    _slot: Slot,
+}
+
+impl SessionBody {
+    pub(super) fn new(body: LinkBody, upload: Option<AbortOnDropHandle<()>>, slot: Slot) -> Self {
+        Self {
+            body,
+            _upload: upload,
+            _slot: slot,
+        }
+    }
+}
+
+impl Body for SessionBody {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,136 @@
+//! A live session seen from the doors: a handle that carries requests to the tunnel client.
+//!
+//! The handle sits below both doors. The gate makes one when a client has logged in, the edge finds
+//! it through the registry, and it works from every shard.
+
+mod body;
+mod slots;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::client::SendRequest;
+use http::{Request, Response};
+use http_body::Body;
+use ngrnotok_common::id::SessionId;
+use ngrnotok_common::link::body::{LinkBody, pump};
+use ngrnotok_common::protocol::cause::Cause;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::debug;
+
+pub use body::SessionBody;
+use slots::Slots;
+
+/// Which shard of the server a link lives on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardId(pub usize);
+
+/// A handle to one logged-in tunnel client; clones are cheap and equal.
+#[derive(Clone)]
+pub struct Session(Arc<Inner>);
+
+struct Inner {
+    id: SessionId,
+    shard: ShardId,
+    requests: SendRequest<Bytes>,
+    slots: Slots,
+    uploads: TaskTracker,
+}
+
+impl Session {
+    /// Makes the handle of a session whose link lives on `shard`.
+    ///
+    /// `requests` must know the peer's SETTINGS already, for its limit of streams is taken here. Rests
+    /// of uploads run on `uploads`.
+    pub fn new(
+        id: SessionId,
+        shard: ShardId,
+        requests: SendRequest<Bytes>,
+        uploads: TaskTracker,
+    ) -> Self {
+        // One stream is the control stream's.
+        let limit = requests.current_max_send_streams().saturating_sub(1);
+        Self(Arc::new(Inner {
+            id,
+            shard,
+            slots: Slots::new(limit),
+            requests,
+            uploads,
+        }))
+    }
+
+    /// The session's id.
+    pub fn id(&self) -> SessionId {
+        self.0.id
+    }
+
+    /// The shard on which requests to this session are cheapest.
+    pub fn shard(&self) -> ShardId {
+        self.0.shard
+    }
+
+    /// Carries one request to the tunnel client and returns its answer as soon as the head is there.
+    ///
+    /// Errors: [`Cause::OverLimit`] when all streams of the session are taken, [`Cause::LinkLost`]
+    /// when the link ends first. Cancel safety: dropping the future, or later the body of the answer,
+    /// resets the stream with CANCEL, and the client drops its exchange with the local app.
+    pub async fn send<B>(&self, head: Request<()>, body: B) -> Result<Response<SessionBody>, Cause>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Send + 'static,
+    {
+        let slot = self.0.slots.take().ok_or(Cause::OverLimit)?;
+        let bodiless = body.is_end_stream();
+        let (mut answer, stream) = self
+            .0
+            .requests
+            .clone()
+            .send_request(head, bodiless)
+            .map_err(|error| self.lost(&error))?;
+        let mut upload = (!bodiless).then(|| Box::pin(pump(body, stream, Reason::CANCEL)));
+
+        // Most uploads end before the answer begins, so they run right here; what is left of one then
+        // gets a task of its own, which dies with the answer's body.
+        let answer = poll_fn(|cx| {
+            if let Some(rest) = &mut upload
+                && rest.as_mut().poll(cx).is_ready()
+            {
+                upload = None;
+            }
+            Pin::new(&mut answer).poll(cx)
+        });
+        let answer = answer.await.map_err(|error| self.lost(&error))?;
+        let upload = upload.map(|rest| {
+            // Whatever ends it early has already ended one side of the exchange.
+            let rest = async { drop(rest.await) };
+            AbortOnDropHandle::new(self.0.uploads.spawn(rest))
+        });
+        Ok(answer.map(|stream| SessionBody::new(LinkBody::new(stream), upload, slot)))
+    }
+
+    /// Streams that are open for visitors now.
+    pub fn open_streams(&self) -> usize {
+        self.0.slots.taken()
+    }
+
+    fn lost(&self, error: &h2::Error) -> Cause {
+        debug!(session = %self.0.id, %error, "request was lost");
+        Cause::LinkLost
+    }
+}
+
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Session").field(&self.0.id).finish()
+    }
+}
