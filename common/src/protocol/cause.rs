@@ -31,6 +31,8 @@ pub enum Cause {
     ConnectRefused,
     /// TLS was opened for one name, the request asks for another.
     Misdirected,
+    /// The host is not one label under the server's domain.
+    ForeignHost,
     /// Nobody serves this name.
     TunnelNotFound,
     /// The name is known, its client is away.
@@ -66,7 +68,7 @@ struct Entry {
 }
 
 /// Ordered like the enum; a test holds them together.
-const CATALOGUE: [Entry; 13] = [
+const CATALOGUE: [Entry; 14] = [
     Entry {
         cause: Cause::BadHost,
         side: Side::Visitor,
@@ -93,6 +95,15 @@ const CATALOGUE: [Entry; 13] = [
         proxy_error: "http_request_error",
         title: "This connection was opened for another name",
         fix: "Open a new connection for this name; browsers do so by themselves.",
+    },
+    Entry {
+        cause: Cause::ForeignHost,
+        side: Side::Visitor,
+        code: "foreign_host",
+        status: 400,
+        proxy_error: "http_request_error",
+        title: "This server does not serve that host",
+        fix: "Use the address that ngrnotok printed: one name under the server's own domain.",
     },
     Entry {
         cause: Cause::TunnelNotFound,

@@ -40,7 +40,7 @@ async fn carry(
     if edge.http_mode == HttpMode::Redirect && visitor.scheme == Scheme::Http {
         return respond::redirect_to_https(edge, &host, request.uri());
     }
-    let route = edge.registry.lookup(&host).ok_or(Cause::TunnelNotFound)?;
+    let route = edge.registry.lookup(&host)?;
     forward(&route, visitor, &written, &host, request).await
 }
 

@@ -1,5 +1,6 @@
 //! The answers that the edge gives itself: the only place where a cause becomes a page.
 
+use std::cmp::Ordering;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -78,7 +79,7 @@ pub(super) fn redirect_to_https(
 ) -> Result<Response<EdgeBody>, Cause> {
     // Only names of ours are echoed: an open redirect would lend our good name to strangers.
     if !edge.registry.covers(host) {
-        return Err(Cause::TunnelNotFound);
+        return Err(Cause::ForeignHost);
     }
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let port = edge
@@ -110,25 +111,27 @@ fn problem(cause: Cause) -> String {
 fn page(cause: Cause) -> String {
     let side = match cause.side() {
         Side::Visitor => "the request",
-        Side::Edge => "this server",
-        Side::Link => "the connection to the developer",
+        Side::Edge => "the tunnel",
+        Side::Link => "the connection to the developer's computer",
         Side::Local => "the developer's app",
     };
-    let path = [
-        ("You", true),
-        (
-            "This server",
-            cause.side() != Side::Visitor && cause.side() != Side::Edge,
-        ),
-        ("Tunnel", cause.side() == Side::Local),
-        ("Local app", false),
-    ]
-    .map(|(stop, reached)| {
-        let class = if reached { "ok" } else { "no" };
-        let mark = if reached { "&#10003;" } else { "&#10007;" };
-        format!("<li class={class}><b>{mark}</b> {stop}</li>")
-    })
-    .join("");
+    let broken = match cause.side() {
+        Side::Visitor => 0,
+        Side::Edge | Side::Link => 2,
+        Side::Local => 3,
+    };
+    let path: String = ["Your request", "This server", "Tunnel", "Local app"]
+        .iter()
+        .enumerate()
+        .map(|(place, stop)| {
+            let (class, mark) = match place.cmp(&broken) {
+                Ordering::Less => ("ok", "&#10003;"),
+                Ordering::Equal => ("no", "&#10007;"),
+                Ordering::Greater => ("far", "&middot;"),
+            };
+            format!("<li class={class}><b>{mark}</b> {stop}</li>")
+        })
+        .collect();
     format!(
         include_str!("respond.html"),
         status = cause.status().as_u16(),

@@ -110,7 +110,7 @@ impl Edge {
     /// The shard on which the session of a host lives.
     fn home(&self, host: &str) -> Option<ShardId> {
         let host = HostPort::parse(host).ok()?;
-        Some(self.registry.lookup(&host)?.session.shard())
+        Some(self.registry.lookup(&host).ok()?.session.shard())
     }
 
     /// Request, link and answer share a thread when the connection moves to the shard of its tunnel.

@@ -6,6 +6,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use ngrnotok_common::hostname::{HostPort, Name};
 use ngrnotok_common::id::TunnelId;
+use ngrnotok_common::protocol::cause::Cause;
 use thiserror::Error;
 use tracing::debug;
 
@@ -48,17 +49,21 @@ impl Registry {
         &self.domain
     }
 
-    /// Finds who serves a host, if anybody.
+    /// Finds who serves a host.
     ///
     /// Under the domain `localhost` the bare loopback names reach the only tunnel, if there is just
     /// one, because many programs cannot resolve `name.localhost`. No other host is ever routed by
     /// default: a page of a foreign site that has rebound its name to 127.0.0.1 must find nothing.
-    pub fn lookup(&self, host: &HostPort<'_>) -> Option<Route> {
-        match self.label(&host.host) {
+    ///
+    /// Errors: [`Cause::TunnelNotFound`] for a host that could be a tunnel, [`Cause::ForeignHost`] for
+    /// one that could not.
+    pub fn lookup(&self, host: &HostPort<'_>) -> Result<Route, Cause> {
+        let found = match self.label(&host.host) {
             Some(label) => self.routes.get(label).map(|route| route.clone()),
             None if &*self.domain == "localhost" && host.is_loopback() => self.only(),
-            None => None,
-        }
+            None => return Err(Cause::ForeignHost),
+        };
+        found.ok_or(Cause::TunnelNotFound)
     }
 
     /// Whether a host is of the form `label.domain`, served or not.
