@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
 use http::{HeaderValue, Request, Response};
-use http_body::Body;
-use ngrnotok_common::link::body::{LinkBody, PumpError, pump};
+use ngrnotok_common::link::body::{LinkBody, PumpError};
+use ngrnotok_common::link::serving;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::protocol::stream;
 use tokio::time::Instant;
@@ -54,20 +54,13 @@ pub(crate) async fn dispatch(
         Ok(answer) => {
             note(answer.status(), None);
             let (head, mut body) = answer.into_parts();
-            let ended = body.is_end_stream();
-            let Ok(stream) = respond.send_response(Response::from_parts(head, ()), ended) else {
-                return;
-            };
-            if !ended {
-                // A local app that breaks off must look like one: the visitor gets an abort, never a
-                // shorter body.
-                match pump(&mut body, stream, Reason::INTERNAL_ERROR).await {
-                    Ok(()) => {}
-                    Err(PumpError::Body(error)) => debug!(%error, "the local app broke off"),
-                    Err(PumpError::Stream(_)) => return,
-                }
+            let answer = Response::from_parts(head, &mut body);
+            match serving::answer(&mut respond, answer).await {
+                Ok(()) => tunnel.local.done(body),
+                Err(PumpError::Body(error)) => debug!(%error, "the local app broke off"),
+                // The visitor has left.
+                Err(PumpError::Stream(_)) => {}
             }
-            tunnel.local.done(body);
         }
         Err(Trouble { cause, detail }) => {
             refuse(&mut respond, cause);

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use jiff::Zoned;
-use serde_json::{Value, json};
+use ngrnotok_common::id::SessionId;
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::requests::{Requests, Seen};
@@ -74,6 +75,48 @@ pub async fn show(
             }
         }
     }
+}
+
+/// One line for programs. These names are a contract: scripts read them.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event<'a> {
+    /// The first line, and again after each reconnect: visitors can come.
+    Ready {
+        url: &'a str,
+        target: &'a str,
+        name: &'a str,
+        /// Only this machine can reach the URL.
+        local_only: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        account: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
+        version: &'static str,
+    },
+    /// A request whose answer has begun.
+    Request {
+        /// UTC, RFC 3339 with milliseconds.
+        at: Option<String>,
+        name: &'a str,
+        method: &'a str,
+        path: &'a str,
+        status: u16,
+        took_ms: f64,
+        /// Why the local app gave no answer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cause: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<&'a str>,
+    },
+    /// Requests that came too fast to be shown.
+    RequestsSkipped { count: u64 },
+    /// The server is about to stop.
+    Draining,
+    /// The link is lost.
+    Reconnecting { reason: &'a str, retry_in_ms: u64 },
+    /// Told to stop; open requests finish.
+    Leaving,
 }
 
 struct Lines {
@@ -155,30 +198,28 @@ impl Lines {
                 self.been_ready = true;
                 for tunnel in &status.online {
                     let session = status.session.as_ref();
-                    self.json(&json!({
-                        "event": "ready",
-                        "url": tunnel.url,
-                        "target": tunnel.target,
-                        "name": tunnel.name,
-                        "local_only": self.opening.embedded_port.is_some(),
-                        "account": session.map(|session| &session.account),
-                        "session": session.map(|session| session.id),
-                        "version": env!("CARGO_PKG_VERSION"),
-                    }));
+                    self.event(&Event::Ready {
+                        url: &tunnel.url,
+                        target: &tunnel.target,
+                        name: tunnel.name.as_str(),
+                        local_only: self.opening.embedded_port.is_some(),
+                        account: session.map(|session| session.account.as_str()),
+                        session: session.map(|session| session.id),
+                        version: env!("CARGO_PKG_VERSION"),
+                    });
                 }
                 return;
             }
-            State::Draining => json!({"event": "draining"}),
-            State::Reconnecting { reason, retry_in } => json!({
-                "event": "reconnecting",
-                "reason": reason,
-                "retry_in_ms": millis(*retry_in),
-            }),
-            State::Leaving => json!({"event": "leaving"}),
+            State::Draining => Event::Draining,
+            State::Reconnecting { reason, retry_in } => Event::Reconnecting {
+                reason,
+                retry_in_ms: millis(*retry_in),
+            },
+            State::Leaving => Event::Leaving,
         };
         // A program reads the URL first; before it there is nothing to reconnect to or to leave.
         if self.been_ready {
-            self.json(&event);
+            self.event(&event);
         }
     }
 
@@ -199,17 +240,16 @@ impl Lines {
                     self.line(&format!("              {cause}: {detail}. {}", cause.fix()));
                 }
             }
-            Form::Json => self.json(&json!({
-                "event": "request",
-                "at": timestamp(seen.at),
-                "name": seen.name,
-                "method": seen.method.as_str(),
-                "path": path,
-                "status": seen.status.as_u16(),
-                "took_ms": seen.took.as_secs_f64() * 1000.0,
-                "cause": seen.trouble.as_ref().map(|(cause, _)| cause.code()),
-                "detail": seen.trouble.as_ref().map(|(_, detail)| detail),
-            })),
+            Form::Json => self.event(&Event::Request {
+                at: timestamp(seen.at),
+                name: seen.name.as_str(),
+                method: seen.method.as_str(),
+                path,
+                status: seen.status.as_u16(),
+                took_ms: seen.took.as_secs_f64() * 1000.0,
+                cause: seen.trouble.as_ref().map(|(cause, _)| cause.code()),
+                detail: seen.trouble.as_ref().map(|(_, detail)| detail.as_str()),
+            }),
         }
     }
 
@@ -219,7 +259,7 @@ impl Lines {
         }
         match self.form {
             Form::Plain => self.line(&format!("              … and {count} more requests")),
-            Form::Json => self.json(&json!({"event": "requests_skipped", "count": count})),
+            Form::Json => self.event(&Event::RequestsSkipped { count }),
         }
     }
 
@@ -228,8 +268,9 @@ impl Lines {
         self.text.push('\n');
     }
 
-    fn json(&mut self, value: &Value) {
-        self.line(&value.to_string());
+    fn event(&mut self, event: &Event<'_>) {
+        let line = serde_json::to_string(event).expect("strings and numbers serialise");
+        self.line(&line);
     }
 
     fn flush(&mut self, out: &mut dyn Write) -> io::Result<()> {

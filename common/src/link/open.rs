@@ -6,21 +6,19 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
-use http::Request;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::io::{Flusher, Gather, gather};
-use super::ping::{Heartbeat, Latency, Stopped};
+use super::ping::{Heartbeat, Latency, Pace, Stopped};
+use super::serving::Serving;
 use super::settings;
 
 /// Why a link ended.
 #[derive(Debug, Error)]
 pub enum LinkError {
     /// The peer answered no PING within the limit.
-    #[error("the other end has been silent for {} s", settings::PING_LIMIT.as_secs())]
+    #[error("the other end does not answer any more")]
     Silent,
     /// HTTP/2 ended, by an error of either end or of the socket.
     #[error("the link broke: {0}")]
@@ -46,7 +44,7 @@ where
 {
     let (stream, flusher) = gather(stream);
     let (requests, mut connection) = settings::server_end().handshake(stream).await?;
-    let heartbeat = Heartbeat::new(connection.ping_pong().expect("taken once"));
+    let heartbeat = Heartbeat::new(connection.ping_pong().expect("taken once"), Pace::LINK);
     let end = ServerEnd {
         connection,
         flusher,
@@ -76,78 +74,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for ServerEnd<S> {
     }
 }
 
-/// The client's end of a link, which is the HTTP/2 server. [`ClientEnd::accept`] drives the link.
-#[must_use = "a link moves only while requests are accepted from it"]
-pub struct ClientEnd<S: AsyncRead + AsyncWrite + Unpin> {
-    connection: h2::server::Connection<Gather<S>, Bytes>,
-    flusher: Flusher<S>,
-    heartbeat: Heartbeat,
-}
-
-/// One request from the server, with the way to answer it.
-pub type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
-
-/// Opens the client's end on a stream whose upgrade the server has accepted.
-pub async fn client_end<S>(stream: S) -> Result<ClientEnd<S>, LinkError>
+/// Opens the client's end, which is the HTTP/2 server, on a stream whose upgrade the server has
+/// accepted.
+pub async fn client_end<S>(stream: S) -> Result<Serving<S>, LinkError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (stream, flusher) = gather(stream);
-    let mut handshake = settings::client_end().handshake(stream);
-    // The handshake writes our SETTINGS before it reads; they must leave although nobody drives yet.
-    let mut connection = std::future::poll_fn(|cx| {
-        let result = Pin::new(&mut handshake).poll(cx);
-        match flusher.poll(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(LinkError::Socket(error))),
-            _ => result.map_err(LinkError::from),
-        }
-    })
-    .await?;
-    let heartbeat = Heartbeat::new(connection.ping_pong().expect("taken once"));
-    Ok(ClientEnd {
-        connection,
-        flusher,
-        heartbeat,
-    })
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> ClientEnd<S> {
-    /// The round trip of this link.
-    pub fn latency(&self) -> Latency {
-        self.heartbeat.latency()
-    }
-
-    /// The next request; `None` when the link has ended in good order. Every other stream of the link
-    /// moves only while this is awaited.
-    ///
-    /// Cancel safety: safe.
-    pub async fn accept(&mut self) -> Result<Option<Incoming>, LinkError> {
-        std::future::poll_fn(|cx| self.poll_accept(cx)).await
-    }
-
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Incoming>, LinkError>> {
-        let accepted = self.connection.poll_accept(cx);
-        let rest = finish_round(&mut self.heartbeat, &self.flusher, cx);
-        match accepted {
-            Poll::Ready(accepted) => Poll::Ready(accepted.transpose().map_err(LinkError::from)),
-            Poll::Pending => rest.map(Err),
-        }
-    }
-
-    /// Tells the server to send no further requests (GOAWAY); the open ones go on and
-    /// [`ClientEnd::accept`] ends after them.
-    pub fn drain(&mut self) {
-        self.connection.graceful_shutdown();
-    }
-
-    /// Ends the link at once; open streams break.
-    pub fn abort(&mut self) {
-        self.connection.abrupt_shutdown(Reason::CANCEL);
-    }
+    Serving::open(stream, &settings::client_end(), Pace::LINK).await
 }
 
 /// What follows each round of h2: the heartbeat, then one write of all that the round produced.
-fn finish_round<S: AsyncWrite + Unpin>(
+pub(super) fn finish_round<S: AsyncWrite + Unpin>(
     heartbeat: &mut Heartbeat,
     flusher: &Flusher<S>,
     cx: &mut Context<'_>,
@@ -165,11 +102,5 @@ fn finish_round<S: AsyncWrite + Unpin>(
 impl<S: AsyncRead + AsyncWrite + Unpin> std::fmt::Debug for ServerEnd<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServerEnd").finish_non_exhaustive()
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> std::fmt::Debug for ClientEnd<S> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientEnd").finish_non_exhaustive()
     }
 }

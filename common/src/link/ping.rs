@@ -34,10 +34,27 @@ impl Latency {
     }
 }
 
+/// How often PINGs go out and how long an answer may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// From an answer to the next PING.
+    pub every: Duration,
+    /// From a PING to its answer.
+    pub limit: Duration,
+}
+
+impl Pace {
+    /// Both ends of a link.
+    pub const LINK: Self = Self {
+        every: PING_EVERY,
+        limit: PING_LIMIT,
+    };
+}
+
 /// Why the heartbeat stopped.
 #[derive(Debug)]
 pub(super) enum Stopped {
-    /// No answer within [`PING_LIMIT`].
+    /// No answer within the limit.
     Silent,
     /// The connection is over anyway.
     Closed(h2::Error),
@@ -47,6 +64,7 @@ pub(super) enum Stopped {
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     pings: PingPong,
+    pace: Pace,
     /// When a PING is out: its answer is due. Otherwise: the next PING is.
     timer: Pin<Box<Sleep>>,
     sent: Option<Instant>,
@@ -55,9 +73,10 @@ pub(super) struct Heartbeat {
 
 impl Heartbeat {
     /// The first PING goes out at once, so that there is a latency to show.
-    pub(super) fn new(pings: PingPong) -> Self {
+    pub(super) fn new(pings: PingPong, pace: Pace) -> Self {
         Self {
             pings,
+            pace,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             sent: None,
             latency: Latency::default(),
@@ -76,7 +95,7 @@ impl Heartbeat {
                     Poll::Ready(Ok(_)) => {
                         self.latency.set(sent.elapsed());
                         self.sent = None;
-                        self.timer.as_mut().reset(Instant::now() + PING_EVERY);
+                        self.timer.as_mut().reset(Instant::now() + self.pace.every);
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Stopped::Closed(error)),
                     Poll::Pending => {
@@ -91,7 +110,7 @@ impl Heartbeat {
             }
             let now = Instant::now();
             self.sent = Some(now);
-            self.timer.as_mut().reset(now + PING_LIMIT);
+            self.timer.as_mut().reset(now + self.pace.limit);
         }
     }
 }

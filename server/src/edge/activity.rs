@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 /// From the first byte of a request head to its end.
 pub(super) const HEAD_LIMIT: Duration = Duration::from_secs(15);
@@ -38,7 +39,7 @@ pub(super) struct Activity {
 
 /// What the timer of a connection finds.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+enum Verdict {
     /// Look again then.
     Wait(Instant),
     /// Idle for too long: close it politely.
@@ -66,7 +67,7 @@ impl Activity {
         OpenRequest(Arc::clone(self))
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
+    fn verdict(&self) -> Verdict {
         let now = Instant::now();
         let after = |since: u64, limit| self.epoch + Duration::from_millis(since) + limit;
         let stalled = self.stalled_since.load(Relaxed);
@@ -87,7 +88,7 @@ impl Activity {
     }
 
     /// When a head that has begun must be there; `None` while there is none.
-    pub(super) fn head_deadline(&self) -> Option<Instant> {
+    fn head_deadline(&self) -> Option<Instant> {
         let since = || Duration::from_millis(self.quiet_since.load(Relaxed));
         self.reading_head
             .load(Relaxed)
@@ -112,6 +113,62 @@ impl Activity {
 
     fn now(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What to do with a connection now.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Advice {
+    /// Take no further requests and close it when the open ones are done.
+    Close,
+    /// Drop it.
+    Cut,
+}
+
+/// Watches over one connection: speaks up when it is slow, stalled or idle, or when the server drains.
+#[derive(Debug)]
+pub(super) struct Patience<'a> {
+    activity: &'a Activity,
+    timer: Pin<Box<Sleep>>,
+    drain: Pin<Box<WaitForCancellationFuture<'a>>>,
+    draining: bool,
+}
+
+impl<'a> Patience<'a> {
+    pub(super) fn new(activity: &'a Activity, drain: &'a CancellationToken) -> Self {
+        Self {
+            activity,
+            timer: Box::pin(sleep(HEAD_LIMIT)),
+            drain: Box::pin(drain.cancelled()),
+            draining: false,
+        }
+    }
+
+    /// To be polled after the connection in each round, and again after the connection has followed
+    /// the advice.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Advice> {
+        if !self.draining && self.drain.as_mut().poll(cx).is_ready() {
+            self.draining = true;
+            return Poll::Ready(Advice::Close);
+        }
+        // The timer is moved forward only for a head that has begun and is not all there.
+        if let Some(deadline) = self.activity.head_deadline()
+            && deadline < self.timer.deadline()
+        {
+            self.timer.as_mut().reset(deadline);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            match self.activity.verdict() {
+                Verdict::Wait(until) => self.timer.as_mut().reset(until),
+                Verdict::Cut => return Poll::Ready(Advice::Cut),
+                Verdict::Close => {
+                    // If it does not close by then, it will be looked at again.
+                    self.timer.as_mut().reset(Instant::now() + HEAD_LIMIT);
+                    return Poll::Ready(Advice::Close);
+                }
+            }
+        }
+        Poll::Pending
     }
 }
 

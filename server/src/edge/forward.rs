@@ -1,10 +1,11 @@
 //! What changes in a request on its way to the tunnel client, and in the answer on its way back:
 //! fields of the connection go, the Forwarded family comes. Path, body and all else pass untouched.
 
+use bytes::Bytes;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme, Uri};
 use http::{Extensions, HeaderValue, Request, Response, Version};
-use hyper::body::Incoming;
+use http_body::Body;
 use ngrnotok_common::headers;
 use ngrnotok_common::hostname::HostPort;
 use ngrnotok_common::protocol::cause::Cause;
@@ -16,13 +17,16 @@ use super::visitor::{Scheme, Visitor};
 use crate::registry::Route;
 
 /// Carries a request to the session that serves its name and brings the answer back.
-pub(super) async fn forward(
+pub(super) async fn forward<B>(
     route: &Route,
     visitor: &Visitor,
     written: &str,
     host: &HostPort<'_>,
-    request: Request<Incoming>,
-) -> Result<Response<EdgeBody>, Cause> {
+    request: Request<B>,
+) -> Result<Response<EdgeBody>, Cause>
+where
+    B: Body<Data = Bytes, Error: Send> + Send + 'static,
+{
     let (mut head, body) = request.into_parts();
     headers::strip_hop(&mut head.headers);
     let authority = match head.headers.remove(HOST) {

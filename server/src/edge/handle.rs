@@ -1,7 +1,8 @@
 //! The line every request walks.
 
+use bytes::Bytes;
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
+use http_body::Body;
 use ngrnotok_common::hostname::HostPort;
 use ngrnotok_common::protocol::cause::Cause;
 
@@ -13,12 +14,15 @@ use super::serve::{Edge, HttpMode};
 use super::visitor::{Scheme, Visitor};
 
 /// Answers one request: by the local app behind its name, or by saying why not.
-pub(super) async fn handle(
+pub(super) async fn handle<B>(
     edge: &Edge,
     visitor: &Visitor,
-    request: Request<Incoming>,
+    request: Request<B>,
     open: OpenRequest,
-) -> Response<EdgeBody> {
+) -> Response<EdgeBody>
+where
+    B: Body<Data = Bytes, Error: Send> + Send + 'static,
+{
     let taste = respond::Taste::of(&request);
     match carry(edge, visitor, request).await {
         Ok(answer) => answer.map(|body| body.until_end(open)),
@@ -26,11 +30,14 @@ pub(super) async fn handle(
     }
 }
 
-async fn carry(
+async fn carry<B>(
     edge: &Edge,
     visitor: &Visitor,
-    request: Request<Incoming>,
-) -> Result<Response<EdgeBody>, Cause> {
+    request: Request<B>,
+) -> Result<Response<EdgeBody>, Cause>
+where
+    B: Body<Data = Bytes, Error: Send> + Send + 'static,
+{
     if request.method() == Method::CONNECT {
         return Err(Cause::ConnectRefused);
     }

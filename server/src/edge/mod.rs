@@ -1,7 +1,7 @@
 //! The door for visitors.
 //!
 //! `sniff` waits for the first bytes of a plain connection, `handover` moves it to the shard of its
-//! tunnel, `serve` runs it with its timers, `handle` is the line every request walks, `forward` changes
+//! tunnel, `serve` opens it and `http1` or `http2` runs it with its timers, `handle` is the line every request walks, `forward` changes
 //! what a proxy must change, `respond` turns causes into pages.
 
 mod activity;
@@ -10,6 +10,8 @@ mod forwarded;
 mod handle;
 mod handover;
 mod host;
+mod http1;
+mod http2;
 mod respond;
 mod serve;
 mod sniff;

@@ -81,7 +81,7 @@ impl Session {
     pub async fn send<B>(&self, head: Request<()>, body: B) -> Result<Response<SessionBody>, Cause>
     where
         B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Send + 'static,
+        B::Error: Send,
     {
         let slot = self.0.slots.take().ok_or(Cause::OverLimit)?;
         let bodiless = body.is_end_stream();

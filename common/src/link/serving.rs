@@ -1,0 +1,117 @@
+//! The HTTP/2 server role on a connected stream: the client's end of a link, and at the edge the
+//! visitors who speak HTTP/2.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{Request, Response};
+use http_body::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::body::{PumpError, pump};
+use super::io::{Flusher, Gather, gather};
+use super::open::{LinkError, finish_round};
+use super::ping::{Heartbeat, Latency, Pace};
+
+/// A connection on which requests arrive as streams. [`Serving::accept`] drives it.
+#[must_use = "a connection moves only while requests are accepted from it"]
+pub struct Serving<S: AsyncRead + AsyncWrite + Unpin> {
+    connection: h2::server::Connection<Gather<S>, Bytes>,
+    flusher: Flusher<S>,
+    heartbeat: Heartbeat,
+}
+
+/// One request, with the way to answer it.
+pub type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
+    /// Waits for the peer's preface and announces our settings.
+    ///
+    /// Cancel safety: dropping the future closes the connection.
+    pub async fn open(stream: S, settings: &Builder, pace: Pace) -> Result<Self, LinkError> {
+        let (stream, flusher) = gather(stream);
+        let mut handshake = settings.handshake(stream);
+        // It writes our SETTINGS before it reads; they must leave although nobody drives yet.
+        let mut connection = poll_fn(|cx| {
+            let result = Pin::new(&mut handshake).poll(cx);
+            match flusher.poll(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(LinkError::Socket(error))),
+                _ => result.map_err(LinkError::from),
+            }
+        })
+        .await?;
+        let pings = connection.ping_pong().expect("taken once");
+        Ok(Self {
+            connection,
+            flusher,
+            heartbeat: Heartbeat::new(pings, pace),
+        })
+    }
+
+    /// The round trip of this connection.
+    pub fn latency(&self) -> Latency {
+        self.heartbeat.latency()
+    }
+
+    /// The next request; `None` when the connection has ended in good order. Every other stream of it
+    /// moves only while this is awaited.
+    ///
+    /// Cancel safety: safe.
+    pub async fn accept(&mut self) -> Result<Option<Incoming>, LinkError> {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// See [`Serving::accept`].
+    pub fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Incoming>, LinkError>> {
+        let accepted = self.connection.poll_accept(cx);
+        let rest = finish_round(&mut self.heartbeat, &self.flusher, cx);
+        match accepted {
+            Poll::Ready(accepted) => Poll::Ready(accepted.transpose().map_err(LinkError::from)),
+            Poll::Pending => rest.map(Err),
+        }
+    }
+
+    /// Tells the peer to send no further requests (GOAWAY); the open ones go on and
+    /// [`Serving::accept`] ends after them.
+    pub fn drain(&mut self) {
+        self.connection.graceful_shutdown();
+    }
+
+    /// Ends the connection at once; open streams break.
+    pub fn abort(&mut self) {
+        self.connection.abrupt_shutdown(Reason::CANCEL);
+    }
+}
+
+/// Sends a whole answer. A body that breaks off resets the stream with INTERNAL_ERROR, so that it
+/// never looks like a shorter one.
+///
+/// The body is borrowed, for it may hold what is wanted afterwards.
+pub async fn answer<B>(
+    respond: &mut SendResponse<Bytes>,
+    answer: Response<&mut B>,
+) -> Result<(), PumpError<B::Error>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (head, body) = answer.into_parts();
+    let ended = body.is_end_stream();
+    let stream = respond.send_response(Response::from_parts(head, ()), ended)?;
+    if ended {
+        return Ok(());
+    }
+    pump(body, stream, Reason::INTERNAL_ERROR).await
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> std::fmt::Debug for Serving<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serving").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! A visitor's connection in HTTP/2, spoken by h2 itself: hyper would lose the exact ends of streams
+//! and every interim answer.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Builder, SendResponse};
+use http::{Request, Response};
+use ngrnotok_common::link::body::{LinkBody, PumpError};
+use ngrnotok_common::link::ping::Pace;
+use ngrnotok_common::link::serving::{self, Serving};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::activity::{Activity, Advice, HEAD_LIMIT, OpenRequest, Patience, Watched};
+use super::handle::handle;
+use super::serve::Edge;
+use super::visitor::Visitor;
+
+/// Requests of one connection at once: 128.
+const STREAMS: u32 = 128;
+
+/// What one upload may send ahead: 256 KiB; all of a connection together: 2 MiB. A visitor whose
+/// uploads stall holds up only itself.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+
+/// A header list: 64 KiB. h2 answers a longer one with 431.
+const HEADER_LIST: u32 = 64 * 1024;
+
+/// What one answer may have waiting to be sent: 64 KiB.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// A visitor that is gone without a word is noticed within 50 s.
+const PACE: Pace = Pace {
+    every: Duration::from_secs(30),
+    limit: Duration::from_secs(20),
+};
+
+/// The limits on strangers stay at h2's own: 20 streams reset before they were looked at, 1024 errors.
+fn settings() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADER_LIST)
+        .max_send_buffer_size(SEND_BUFFER);
+    builder
+}
+
+/// Serves a connection until it ends, idles away, stalls, or has drained.
+pub(super) async fn serve<S>(edge: &Arc<Edge>, visitor: Arc<Visitor>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Activity::new();
+    // HTTP/2 sends frames between requests that begin no head.
+    let stream = Watched::new(stream, Arc::clone(&activity), false);
+    let opened = timeout(HEAD_LIMIT, Serving::open(stream, &settings(), PACE)).await;
+    let Ok(Ok(connection)) = opened else {
+        debug!("visitor's connection ended before it was up");
+        return;
+    };
+    let mut connection = pin!(connection);
+    let mut patience = Patience::new(&activity, &edge.drain);
+    loop {
+        let next = std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(next) = connection.as_mut().poll_accept(cx) {
+                    return Poll::Ready(next);
+                }
+                match patience.poll(cx) {
+                    Poll::Ready(Advice::Close) => connection.drain(),
+                    Poll::Ready(Advice::Cut) => return Poll::Ready(Ok(None)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        match next.await {
+            Ok(Some((request, respond))) => {
+                let (edge, visitor, open) =
+                    (Arc::clone(edge), Arc::clone(&visitor), activity.open());
+                let tasks = edge.connections.clone();
+                tasks.spawn(exchange(edge, visitor, request, respond, open));
+            }
+            Ok(None) => return,
+            Err(error) => {
+                debug!(%error, "visitor's connection ended");
+                return;
+            }
+        }
+    }
+}
+
+/// One request. A visitor who resets the stream drops it wherever it stands.
+async fn exchange(
+    edge: Arc<Edge>,
+    visitor: Arc<Visitor>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    open: OpenRequest,
+) {
+    let request = request.map(LinkBody::new);
+    let answer = tokio::select! {
+        answer = handle(&edge, &visitor, request, open) => answer,
+        _ = std::future::poll_fn(|cx| respond.poll_reset(cx)) => return,
+    };
+    let (head, mut body) = answer.into_parts();
+    let answer = Response::from_parts(head, &mut body);
+    if let Err(PumpError::Body(error)) = serving::answer(&mut respond, answer).await {
+        debug!(%error, "an answer broke off");
+    }
+}
