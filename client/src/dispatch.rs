@@ -6,17 +6,19 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use h2::RecvStream;
+use h2::ext::Protocol;
 use h2::server::SendResponse;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use ngrnotok_common::link::body::{LinkBody, PumpError};
 use ngrnotok_common::link::serving;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::protocol::stream;
+use ngrnotok_common::splice::{SocketEnd, StreamEnd, splice};
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::client::Served;
-use crate::local::Trouble;
+use crate::local::{Local, LocalBody, Switch, Switched, Trouble};
 use crate::requests::{Seen, Witness};
 
 /// Takes one request to the local app of its tunnel and carries the answer back.
@@ -29,30 +31,18 @@ pub(crate) async fn dispatch(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
-    let (at, began) = (SystemTime::now(), Instant::now());
-    let (method, uri) = (request.method().clone(), request.uri().clone());
     let Some(tunnel) = tunnel_of(&tunnels, &request) else {
         refuse(&mut respond, Cause::TunnelNotFound);
         return;
     };
+    let sight = Sight::of(&request);
     let answer = tokio::select! {
-        answer = tunnel.local.exchange(request.map(LinkBody::new)) => answer,
+        answer = ask(&tunnel.local, request) => answer,
         _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
     };
-    let note = |status, trouble| {
-        witness.note(|| Seen {
-            at,
-            name: tunnel.name.clone(),
-            method,
-            uri,
-            status,
-            took: began.elapsed(),
-            trouble,
-        });
-    };
     match answer {
-        Ok(answer) => {
-            note(answer.status(), None);
+        Ok(Answer::Ordinary(answer)) => {
+            witness.note(|| sight.with(tunnel, answer.status(), None));
             let (head, mut body) = answer.into_parts();
             let answer = Response::from_parts(head, &mut body);
             match serving::answer(&mut respond, answer).await {
@@ -62,9 +52,73 @@ pub(crate) async fn dispatch(
                 Err(PumpError::Stream(_)) => {}
             }
         }
-        Err(Trouble { cause, detail }) => {
-            refuse(&mut respond, cause);
-            note(cause.status(), Some((cause, detail)));
+        Ok(Answer::Switched(head, local, receive)) => {
+            witness.note(|| sight.with(tunnel, StatusCode::SWITCHING_PROTOCOLS, None));
+            let Ok(send) = respond.send_response(head, false) else {
+                return;
+            };
+            if let Err(error) = splice(SocketEnd(local), StreamEnd::new(send, receive)).await {
+                debug!(%error, "an upgraded stream broke");
+            }
+        }
+        Err(trouble) => {
+            refuse(&mut respond, trouble.cause);
+            witness.note(|| sight.with(tunnel, trouble.cause.status(), Some(trouble)));
+        }
+    }
+}
+
+/// What a local app answered.
+enum Answer {
+    Ordinary(Response<LocalBody>),
+    Switched(Response<()>, Switched, RecvStream),
+}
+
+/// Decides what a stream is: extended CONNECT (RFC 8441) asks for an upgrade, all else is a request.
+async fn ask(local: &Local, request: Request<RecvStream>) -> Result<Answer, Trouble> {
+    let Some(protocol) = request.extensions().get::<Protocol>().cloned() else {
+        let answer = local.exchange(request.map(LinkBody::new)).await?;
+        return Ok(Answer::Ordinary(answer));
+    };
+    let (head, receive) = request.into_parts();
+    let request = Request::from_parts(head, ());
+    Ok(match local.switch(request, protocol.as_str()).await? {
+        Switch::Agreed(head, socket) => Answer::Switched(head, socket, receive),
+        Switch::Refused(answer) => Answer::Ordinary(answer),
+    })
+}
+
+/// What is remembered of a request to be shown.
+struct Sight {
+    at: SystemTime,
+    began: Instant,
+    method: Method,
+    uri: Uri,
+}
+
+impl Sight {
+    fn of<B>(request: &Request<B>) -> Self {
+        Self {
+            at: SystemTime::now(),
+            began: Instant::now(),
+            // An upgrade came as another method than it travels as.
+            method: match request.method() {
+                &Method::CONNECT => Method::GET,
+                method => method.clone(),
+            },
+            uri: request.uri().clone(),
+        }
+    }
+
+    fn with(self, tunnel: &Served, status: StatusCode, trouble: Option<Trouble>) -> Seen {
+        Seen {
+            at: self.at,
+            name: tunnel.name.clone(),
+            method: self.method,
+            uri: self.uri,
+            status,
+            took: self.began.elapsed(),
+            trouble: trouble.map(|trouble| (trouble.cause, trouble.detail)),
         }
     }
 }

@@ -50,7 +50,8 @@
 //!
 //! Here in `common`: [`protocol`] is the wire (`PROTOCOL.md` tells it for people who write a client in
 //! another language), [`link`] turns a TLS stream into an end of a link, [`headers`] holds the rules of
-//! a proxy hop, [`hostname`], [`id`] and [`secret`] are the small types, [`folders`], [`rewound`], [`shutdown`] and [`telemetry`]
+//! a proxy hop, [`splice`] joins two streams after an upgrade, [`socket`] is
+//! what they end in, [`hostname`], [`id`] and [`secret`] are the small types, [`folders`], [`rewound`], [`shutdown`] and [`telemetry`]
 //! what both binaries start and end with.
 
 pub mod folders;
@@ -62,4 +63,6 @@ pub mod protocol;
 pub mod rewound;
 pub mod secret;
 pub mod shutdown;
+pub mod socket;
+pub mod splice;
 pub mod telemetry;

@@ -19,6 +19,11 @@ impl<S> Rewound<S> {
     pub fn new(first: Bytes, stream: S) -> Self {
         Self { first, stream }
     }
+
+    /// The stream itself.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ngrnotok_certs::tls::{TlsError, Trust, client_config};
+use ngrnotok_common::socket::Socket;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -34,11 +34,6 @@ pub enum LocalError {
     #[error("this system has no Unix sockets; use a port")]
     NoUnixSockets,
 }
-
-/// A connection to the local app, TLS or not.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// Opens connections to one target.
 #[derive(Debug)]
@@ -79,7 +74,7 @@ impl Dialer {
     }
 
     /// Opens a connection.
-    pub(super) async fn dial(&self) -> Result<Box<dyn Stream>, Trouble> {
+    pub(super) async fn dial(&self) -> Result<Box<dyn Socket>, Trouble> {
         let stream = timeout(DIAL_LIMIT, self.connect())
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -95,7 +90,7 @@ impl Dialer {
         Ok(Box::new(stream))
     }
 
-    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+    async fn connect(&self) -> io::Result<Box<dyn Socket>> {
         let stream = match &self.target {
             #[cfg(unix)]
             Target::Unix(path) => {

@@ -55,32 +55,37 @@ impl Local {
         &self,
         request: Request<LinkBody>,
     ) -> Result<Response<LocalBody>, Trouble> {
-        if *self.dialer.target() == Target::Hello {
+        if *self.target() == Target::Hello {
             return Ok(hello::answer(request).await.map(LocalBody::Own));
         }
-        let mut request = for_http1(request);
-        let mut connection = self.pool.take();
-        let (mut answer, connection) = loop {
-            let mut taken = match connection.take() {
+        let (answer, connection) = self.send(for_http1(request)).await?;
+        Ok(for_link(answer, connection))
+    }
+
+    /// Sends a request on a connection from the pool, or on a fresh one.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<LinkBody>,
+    ) -> Result<(Response<Incoming>, Connection), Trouble> {
+        let mut pooled = self.pool.take();
+        loop {
+            let mut connection = match pooled.take() {
                 Some(connection) => connection,
                 None => self.connect().await?,
             };
-            match taken.try_send_request(request).await {
-                Ok(answer) => break (answer, taken),
+            match connection.try_send_request(request).await {
+                Ok(answer) => return Ok((answer, connection)),
                 Err(mut unsent) => match unsent.take_message() {
                     // The app closed an idle connection just now, and nothing of the request left.
                     Some(message) => request = message,
-                    None => {
-                        let error = unsent.into_error();
-                        return Err(Trouble::exchange(self.dialer.target(), &error));
-                    }
+                    None => return Err(Trouble::exchange(self.target(), unsent.error())),
                 },
             }
-        };
-        headers::strip_hop(answer.headers_mut());
-        *answer.version_mut() = Version::HTTP_2;
-        *answer.extensions_mut() = Extensions::new();
-        Ok(answer.map(|body| LocalBody::Incoming { body, connection }))
+        }
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        self.dialer.target()
     }
 
     /// Keeps the connection behind a body that has been read to its end.
@@ -96,8 +101,9 @@ impl Local {
             .max_buf_size(BUFFER)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| Trouble::exchange(self.dialer.target(), &error))?;
+            .map_err(|error| Trouble::exchange(self.target(), &error))?;
         // Ends when its sender is dropped or the app closes; errors reach the exchange that meets them.
+        let connection = connection.with_upgrades();
         self.connections.spawn(async { drop(connection.await) });
         Ok(sender)
     }
@@ -105,12 +111,23 @@ impl Local {
 
 impl fmt::Display for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.dialer.target().fmt(f)
+        self.target().fmt(f)
     }
 }
 
+/// What the app said in HTTP/1.1, as the link says it.
+pub(super) fn for_link(
+    mut answer: Response<Incoming>,
+    connection: Connection,
+) -> Response<LocalBody> {
+    headers::strip_hop(answer.headers_mut());
+    *answer.version_mut() = Version::HTTP_2;
+    *answer.extensions_mut() = Extensions::new();
+    answer.map(|body| LocalBody::Incoming { body, connection })
+}
+
 /// What was said in HTTP/2 on the link, as HTTP/1.1 says it.
-fn for_http1(request: Request<LinkBody>) -> Request<LinkBody> {
+pub(super) fn for_http1(request: Request<LinkBody>) -> Request<LinkBody> {
     let (mut head, body) = request.into_parts();
     headers::strip_hop(&mut head.headers);
     headers::join_cookies(&mut head.headers);

@@ -1,7 +1,7 @@
 //! The app on the developer's port.
 //!
 //! [`Target`] says where it is, `dial` opens a connection to it, `pool` keeps the ones that can be used
-//! again, `http` has the exchange itself, [`Trouble`] says what went wrong, in words for the developer.
+//! again, `http` has the exchange itself, `upgrade` the one that leaves HTTP, [`Trouble`] says what went wrong, in words for the developer.
 //! The target is fixed when the client starts: nothing that a visitor or the server sends can make the
 //! client dial anything else.
 
@@ -11,8 +11,10 @@ mod http;
 mod pool;
 mod target;
 mod trouble;
+mod upgrade;
 
 pub use self::http::{Local, LocalBody};
 pub use dial::LocalError;
 pub use target::{InvalidTarget, Target};
 pub use trouble::Trouble;
+pub use upgrade::{Switch, Switched};

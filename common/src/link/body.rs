@@ -18,7 +18,8 @@ use thiserror::Error;
 ///
 /// Dropping it before its end resets the stream with CANCEL, once the sending half is gone too.
 pub struct LinkBody {
-    stream: RecvStream,
+    /// `None`: there is no body.
+    stream: Option<RecvStream>,
     data_ended: bool,
 }
 
@@ -26,9 +27,22 @@ impl LinkBody {
     /// Wraps the receiving half of a stream.
     pub fn new(stream: RecvStream) -> Self {
         Self {
-            stream,
+            stream: Some(stream),
             data_ended: false,
         }
+    }
+
+    /// No body.
+    pub fn none() -> Self {
+        Self {
+            stream: None,
+            data_ended: true,
+        }
+    }
+
+    /// The stream itself, for what is no body; `None` for [`LinkBody::none`].
+    pub fn into_stream(self) -> Option<RecvStream> {
+        self.stream
     }
 }
 
@@ -40,29 +54,33 @@ impl Body for LinkBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        while !self.data_ended {
-            match ready!(self.stream.poll_data(cx)) {
+        let this = &mut *self;
+        let Some(stream) = &mut this.stream else {
+            return Poll::Ready(None);
+        };
+        while !this.data_ended {
+            match ready!(stream.poll_data(cx)) {
                 Some(Ok(chunk)) => {
                     // The reader has a bounded buffer of its own, so what it takes is on its way.
-                    self.stream.flow_control().release_capacity(chunk.len())?;
+                    stream.flow_control().release_capacity(chunk.len())?;
                     if !chunk.is_empty() {
                         return Poll::Ready(Some(Ok(Frame::data(chunk))));
                     }
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => self.data_ended = true,
+                None => this.data_ended = true,
             }
         }
-        let trailers = ready!(self.stream.poll_trailers(cx))?;
+        let trailers = ready!(stream.poll_trailers(cx))?;
         Poll::Ready(trailers.map(|fields| Ok(Frame::trailers(fields))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        self.stream.as_ref().is_none_or(RecvStream::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.stream.is_end_stream() {
+        if self.is_end_stream() {
             return SizeHint::with_exact(0);
         }
         SizeHint::default()

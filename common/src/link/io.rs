@@ -114,6 +114,11 @@ impl<S> ReadAhead<S> {
             ahead: None,
         }
     }
+
+    /// The stream itself.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {

@@ -93,6 +93,8 @@ pub(super) fn client_end() -> h2::server::Builder {
         .max_concurrent_reset_streams(RESET_MEMORY)
         .reset_stream_duration(RESET_MEMORY_TIME)
         .max_local_error_reset_streams(None)
-        .max_pending_accept_reset_streams(PENDING_ACCEPT_RESETS);
+        .max_pending_accept_reset_streams(PENDING_ACCEPT_RESETS)
+        // Upgrades travel as extended CONNECT (RFC 8441).
+        .enable_connect_protocol();
     builder
 }

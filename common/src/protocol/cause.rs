@@ -39,6 +39,9 @@ pub enum Cause {
     ClientOffline,
     /// A limit of the server or of the session is reached.
     OverLimit,
+    /// The local app answered a visitor's extended CONNECT, which nothing but an upgrade can succeed,
+    /// with an ordinary page.
+    UpgradeRefused,
     /// The link ended before the answer came.
     LinkLost,
     /// Nothing listens on the local port.
@@ -68,7 +71,7 @@ struct Entry {
 }
 
 /// Ordered like the enum; a test holds them together.
-const CATALOGUE: [Entry; 14] = [
+const CATALOGUE: [Entry; 15] = [
     Entry {
         cause: Cause::BadHost,
         side: Side::Visitor,
@@ -131,6 +134,15 @@ const CATALOGUE: [Entry; 14] = [
         proxy_error: "connection_limit_reached",
         title: "Too many requests are open at once",
         fix: "Try again in a moment; long-lived streams each hold one place of the tunnel.",
+    },
+    Entry {
+        cause: Cause::UpgradeRefused,
+        side: Side::Local,
+        code: "upgrade_refused",
+        status: 502,
+        proxy_error: "http_upgrade_failed",
+        title: "The local app does not speak the wanted protocol here",
+        fix: "Check the path: the local app answered a WebSocket request with an ordinary page.",
     },
     Entry {
         cause: Cause::LinkLost,

@@ -1,13 +1,21 @@
 //! Data streams: one public request each.
 //!
-//! Method, path and authority are the visitor's, untouched. Both ends strip every field under
+//! Method, path and authority are the visitor's, untouched. A request that asks for an upgrade travels
+//! as extended CONNECT (RFC 8441), whichever version the visitor speaks. Both ends strip every field under
 //! [`PRIVATE_PREFIX`](crate::headers::PRIVATE_PREFIX) from what visitors and local apps send, so the
-//! two fields below can be believed.
+//! fields below can be believed.
 
 use http::HeaderName;
 
 /// On requests: the decimal [`TunnelId`](crate::id::TunnelId) under which the client bound the name.
 pub const TUNNEL: HeaderName = HeaderName::from_static("ngrnotok-tunnel");
+
+/// On the answer to an extended CONNECT: the local app has switched to this protocol, and the rest of
+/// the stream is its bytes. Without this field the answer is an ordinary one: the app refused.
+pub const SWITCHED: HeaderName = HeaderName::from_static("ngrnotok-switched");
+
+/// On an extended CONNECT: the method of the visitor's request, where it was not `GET`.
+pub const METHOD: HeaderName = HeaderName::from_static("ngrnotok-method");
 
 /// On responses: the code of a [`Cause`](super::cause::Cause). Its presence says that the tunnel
 /// client made this answer itself because the local app gave none.

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use http::header::HOST;
+use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme, Uri};
 use http::{Extensions, HeaderValue, Request, Response, Version};
 use http_body::Body;
@@ -11,23 +12,21 @@ use ngrnotok_common::hostname::HostPort;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::protocol::stream;
 
+use super::activity::OpenRequest;
 use super::forwarded;
 use super::respond::EdgeBody;
 use super::visitor::{Scheme, Visitor};
 use crate::registry::Route;
+use crate::session::{Session, SessionBody};
 
-/// Carries a request to the session that serves its name and brings the answer back.
-pub(super) async fn forward<B>(
+/// Makes a visitor's head fit for the link. `written` is the host as the visitor wrote it.
+pub(super) fn for_link(
+    mut head: Parts,
     route: &Route,
     visitor: &Visitor,
     written: &str,
     host: &HostPort<'_>,
-    request: Request<B>,
-) -> Result<Response<EdgeBody>, Cause>
-where
-    B: Body<Data = Bytes, Error: Send> + Send + 'static,
-{
-    let (mut head, body) = request.into_parts();
+) -> Result<Parts, Cause> {
     headers::strip_hop(&mut head.headers);
     let authority = match head.headers.remove(HOST) {
         Some(value) => value,
@@ -36,19 +35,25 @@ where
     forwarded::stamp(&mut head.headers, visitor, &authority, host);
     head.headers
         .insert(stream::TUNNEL, HeaderValue::from(route.tunnel.0));
-    head.uri = link_uri(
-        visitor.scheme,
-        written,
-        head.uri.into_parts().path_and_query,
-    )?;
+    let path = head.uri.into_parts().path_and_query;
+    head.uri = link_uri(visitor.scheme, written, path)?;
     head.version = Version::HTTP_2;
     head.extensions = Extensions::new();
+    Ok(head)
+}
 
-    let answer = route
-        .session
-        .send(Request::from_parts(head, ()), body)
-        .await?;
-    read_answer(answer.map(EdgeBody::from))
+/// Carries an ordinary request to its session and brings the answer back.
+pub(super) async fn forward<B>(
+    session: &Session,
+    head: Parts,
+    body: B,
+    open: OpenRequest,
+) -> Result<Response<EdgeBody>, Cause>
+where
+    B: Body<Data = Bytes, Error: Send> + Send + 'static,
+{
+    let answer = session.send(Request::from_parts(head, ()), body).await?;
+    read_answer(answer, open)
 }
 
 /// h2 makes `:scheme`, `:authority` and `:path` of it.
@@ -63,12 +68,16 @@ fn link_uri(scheme: Scheme, written: &str, path: Option<PathAndQuery>) -> Result
     Uri::from_parts(parts).map_err(|_| Cause::BadHost)
 }
 
-fn read_answer(mut answer: Response<EdgeBody>) -> Result<Response<EdgeBody>, Cause> {
+/// Takes an answer off the link: the tunnel client's own troubles become causes.
+pub(super) fn read_answer(
+    mut answer: Response<SessionBody>,
+    open: OpenRequest,
+) -> Result<Response<EdgeBody>, Cause> {
     if let Some(code) = answer.headers().get(stream::CAUSE) {
         return Err(Cause::from_code(code.as_bytes()).unwrap_or(Cause::LocalBadResponse));
     }
     headers::strip_hop(answer.headers_mut());
     // The version was the link's; each hop speaks its own.
     *answer.version_mut() = Version::HTTP_11;
-    Ok(answer)
+    Ok(answer.map(|body| EdgeBody::Carried { body, _open: open }))
 }

@@ -1,17 +1,17 @@
 //! The line every request walks.
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::Request;
 use http_body::Body;
 use ngrnotok_common::hostname::HostPort;
 use ngrnotok_common::protocol::cause::Cause;
 
 use super::activity::OpenRequest;
-use super::forward::forward;
-use super::host;
-use super::respond::{self, EdgeBody};
+use super::forward::{for_link, forward};
 use super::serve::{Edge, HttpMode};
+use super::upgrade::{self, Answer, Kind};
 use super::visitor::{Scheme, Visitor};
+use super::{host, respond};
 
 /// Answers one request: by the local app behind its name, or by saying why not.
 pub(super) async fn handle<B>(
@@ -19,14 +19,14 @@ pub(super) async fn handle<B>(
     visitor: &Visitor,
     request: Request<B>,
     open: OpenRequest,
-) -> Response<EdgeBody>
+) -> Answer<B>
 where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
     let taste = respond::Taste::of(&request);
-    match carry(edge, visitor, request).await {
-        Ok(answer) => answer.map(|body| body.until_end(open)),
-        Err(cause) => respond::cause(cause, taste),
+    match carry(edge, visitor, request, open).await {
+        Ok(answer) => answer,
+        Err(cause) => Answer::Ordinary(respond::cause(cause, taste)),
     }
 }
 
@@ -34,21 +34,30 @@ async fn carry<B>(
     edge: &Edge,
     visitor: &Visitor,
     request: Request<B>,
-) -> Result<Response<EdgeBody>, Cause>
+    open: OpenRequest,
+) -> Result<Answer<B>, Cause>
 where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
-    if request.method() == Method::CONNECT {
-        return Err(Cause::ConnectRefused);
-    }
+    let kind = Kind::of(&request)?;
     let written = host::written(&request)?.to_owned();
     let host = host::parse(&written)?;
     same_name_as_tls(visitor, &host)?;
     if edge.http_mode == HttpMode::Redirect && visitor.scheme == Scheme::Http {
-        return respond::redirect_to_https(edge, &host, request.uri());
+        return respond::redirect_to_https(edge, &host, request.uri()).map(Answer::Ordinary);
     }
     let route = edge.registry.lookup(&host)?;
-    forward(&route, visitor, &written, &host, request).await
+    let version = request.version();
+    let (head, body) = request.into_parts();
+    let head = for_link(head, &route, visitor, &written, &host)?;
+    match kind {
+        Kind::Upgrade(protocol) if route.session.carries_upgrades() => {
+            upgrade::ask(&route.session, head, version, protocol, body, open).await
+        }
+        _ => forward(&route.session, head, body, open)
+            .await
+            .map(Answer::Ordinary),
+    }
 }
 
 /// A browser may reuse a connection for every name that its wildcard certificate covers; each tunnel

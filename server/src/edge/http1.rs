@@ -5,17 +5,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::Request;
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use ngrnotok_common::rewound::Rewound;
+use ngrnotok_common::socket::Socket;
+use ngrnotok_common::splice::{SocketEnd, splice};
 use tracing::debug;
 
-use super::activity::{Activity, Advice, Patience, Watched};
+use super::activity::{Activity, Advice, OpenRequest, Patience, Watched};
 use super::handle::handle;
+use super::respond::EdgeBody;
 use super::serve::Edge;
+use super::upgrade::{Answer, Switched};
 use super::visitor::Visitor;
 
 /// A head, and what may wait in memory to be written: 64 KiB.
@@ -24,14 +29,14 @@ const BUFFER: usize = 64 * 1024;
 /// Serves a connection until it ends, idles away, stalls, or has drained.
 pub(super) async fn serve<S>(edge: &Arc<Edge>, visitor: Arc<Visitor>, stream: S)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket,
 {
     let activity = Activity::new();
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), true));
     let (notes, shared) = (Arc::clone(&activity), Arc::clone(edge));
     let service = service_fn(move |request: Request<Incoming>| {
         let (edge, visitor, open) = (Arc::clone(&shared), Arc::clone(&visitor), notes.open());
-        async move { Ok::<_, Infallible>(handle(&edge, &visitor, request, open).await) }
+        async move { Ok::<_, Infallible>(answer::<S>(&edge, &visitor, request, open).await) }
     });
     // No timer of hyper's: `Patience` watches over heads and idle times, for both versions alike.
     let mut connection = pin!(
@@ -39,6 +44,7 @@ where
             .max_buf_size(BUFFER)
             .auto_date_header(false)
             .serve_connection(io, service)
+            .with_upgrades()
     );
     let mut patience = Patience::new(&activity, &edge.drain);
     let end = std::future::poll_fn(|cx| {
@@ -57,5 +63,42 @@ where
         Some(Ok(())) => {}
         Some(Err(error)) => debug!(%error, "visitor's connection ended"),
         None => debug!("visitor's connection cut: too slow"),
+    }
+}
+
+/// Answers one request. After an agreed upgrade hyper gives the connection back, and a task of its own
+/// joins it with the local app's end.
+async fn answer<S: Socket>(
+    edge: &Edge,
+    visitor: &Visitor,
+    mut request: Request<Incoming>,
+    open: OpenRequest,
+) -> Response<EdgeBody> {
+    let upgrade = request
+        .headers()
+        .contains_key(UPGRADE)
+        .then(|| hyper::upgrade::on(&mut request));
+    match (handle(edge, visitor, request, open).await, upgrade) {
+        (Answer::Ordinary(answer), _) => answer,
+        (Answer::Switched(switched), Some(upgrade)) => {
+            let Switched { mut head, link, .. } = switched;
+            edge.connections.spawn(async {
+                let Ok(upgraded) = upgrade.await else {
+                    return;
+                };
+                let parts = upgraded
+                    .downcast::<TokioIo<Watched<S>>>()
+                    .expect("the connection is the one we put in");
+                let socket = Rewound::new(parts.read_buf, parts.io.into_inner());
+                if let Err(error) = splice(SocketEnd(socket), link).await {
+                    debug!(%error, "an upgraded connection broke");
+                }
+            });
+            *head.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            head.headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            head.map(|()| EdgeBody::empty())
+        }
+        (Answer::Switched(_), None) => unreachable!("only a request with Upgrade switches"),
     }
 }

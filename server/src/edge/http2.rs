@@ -9,17 +9,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::{Builder, SendResponse};
+use http::header::{HeaderName, UPGRADE};
 use http::{Request, Response};
 use ngrnotok_common::link::body::{LinkBody, PumpError};
 use ngrnotok_common::link::ping::Pace;
 use ngrnotok_common::link::serving::{self, Serving};
-use tokio::io::{AsyncRead, AsyncWrite};
+use ngrnotok_common::socket::Socket;
+use ngrnotok_common::splice::{StreamEnd, splice};
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::activity::{Activity, Advice, HEAD_LIMIT, OpenRequest, Patience, Watched};
 use super::handle::handle;
 use super::serve::Edge;
+use super::upgrade::{Answer, Switched};
 use super::visitor::Visitor;
 
 /// Requests of one connection at once: 128.
@@ -36,6 +39,8 @@ const HEADER_LIST: u32 = 64 * 1024;
 /// What one answer may have waiting to be sent: 64 KiB.
 const SEND_BUFFER: usize = 64 * 1024;
 
+const WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
+
 /// A visitor that is gone without a word is noticed within 50 s.
 const PACE: Pace = Pace {
     every: Duration::from_secs(30),
@@ -50,14 +55,16 @@ fn settings() -> Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_LIST)
-        .max_send_buffer_size(SEND_BUFFER);
+        .max_send_buffer_size(SEND_BUFFER)
+        // Browsers open WebSockets on the connection they have (RFC 8441).
+        .enable_connect_protocol();
     builder
 }
 
 /// Serves a connection until it ends, idles away, stalls, or has drained.
 pub(super) async fn serve<S>(edge: &Arc<Edge>, visitor: Arc<Visitor>, stream: S)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket,
 {
     let activity = Activity::new();
     // HTTP/2 sends frames between requests that begin no head.
@@ -111,9 +118,32 @@ async fn exchange(
         answer = handle(&edge, &visitor, request, open) => answer,
         _ = std::future::poll_fn(|cx| respond.poll_reset(cx)) => return,
     };
-    let (head, mut body) = answer.into_parts();
-    let answer = Response::from_parts(head, &mut body);
-    if let Err(PumpError::Body(error)) = serving::answer(&mut respond, answer).await {
-        debug!(%error, "an answer broke off");
+    match answer {
+        Answer::Ordinary(answer) => {
+            let (head, mut body) = answer.into_parts();
+            let answer = Response::from_parts(head, &mut body);
+            if let Err(PumpError::Body(error)) = serving::answer(&mut respond, answer).await {
+                debug!(%error, "an answer broke off");
+            }
+        }
+        Answer::Switched(Switched {
+            mut head,
+            body,
+            link,
+        }) => {
+            // RFC 8441 §5: a 200 without the fields of the HTTP/1.1 handshake.
+            head.headers_mut().remove(UPGRADE);
+            head.headers_mut().remove(WEBSOCKET_ACCEPT);
+            let Ok(send) = respond.send_response(head, false) else {
+                return;
+            };
+            let Some(receive) = body.into_stream() else {
+                return;
+            };
+            let visitor = StreamEnd::new(send, receive);
+            if let Err(error) = splice(visitor, link).await {
+                debug!(%error, "an upgraded stream broke");
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ mod http2;
 mod respond;
 mod serve;
 mod sniff;
+mod upgrade;
 mod visitor;
 
 pub use handover::{Handover, Visit};

@@ -87,7 +87,7 @@ pub(super) fn redirect_to_https(
         .filter(|port| *port != 443)
         .map_or_else(String::new, |port| format!(":{port}"));
     let location = format!("https://{}{port}{path}", host.host);
-    let mut response = Response::new(EdgeBody::own(String::new()));
+    let mut response = Response::new(EdgeBody::empty());
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     response.headers_mut().insert(
         LOCATION,
@@ -152,30 +152,18 @@ pub(super) enum EdgeBody {
     Carried {
         body: SessionBody,
         /// The request counts as open until its last byte has gone.
-        _open: Option<OpenRequest>,
+        _open: OpenRequest,
     },
 }
 
 impl EdgeBody {
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self::own(String::new())
+    }
+
     fn own(text: String) -> Self {
         Self::Own(Full::from(text))
-    }
-
-    /// Keeps a request open until this body has been sent or dropped.
-    pub(super) fn until_end(self, open: OpenRequest) -> Self {
-        match self {
-            Self::Carried { body, .. } => Self::Carried {
-                body,
-                _open: Some(open),
-            },
-            Self::Own(body) => Self::Own(body),
-        }
-    }
-}
-
-impl From<SessionBody> for EdgeBody {
-    fn from(body: SessionBody) -> Self {
-        Self::Carried { body, _open: None }
     }
 }
 

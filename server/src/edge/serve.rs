@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use ngrnotok_common::hostname::HostPort;
+use ngrnotok_common::socket::Socket;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
@@ -156,7 +156,7 @@ impl Edge {
 
     async fn run<S>(self: Arc<Self>, visitor: Visitor, protocol: Protocol, stream: S)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Socket,
     {
         let visitor = Arc::new(visitor);
         match protocol {

@@ -19,10 +19,13 @@ use http_body::Body;
 use ngrnotok_common::id::SessionId;
 use ngrnotok_common::link::body::{LinkBody, pump};
 use ngrnotok_common::protocol::cause::Cause;
+use ngrnotok_common::protocol::stream::SWITCHED;
+use ngrnotok_common::splice::StreamEnd;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::debug;
 
 pub use body::SessionBody;
+pub use slots::Slot;
 use slots::Slots;
 
 /// Which shard of the server a link lives on.
@@ -40,6 +43,18 @@ struct Inner {
     slots: Slots,
     uploads: TaskTracker,
 }
+
+/// What became of a request for an upgrade.
+#[derive(Debug)]
+pub enum Switch {
+    /// The local app has switched; the rest is bytes.
+    Agreed(Response<()>, StreamEnd<SwitchedGuard>),
+    /// The local app gave an ordinary answer.
+    Refused(Response<SessionBody>),
+}
+
+/// What an upgraded stream holds until it ends: its place among the session's streams.
+pub type SwitchedGuard = ((), Slot);
 
 impl Session {
     /// Makes the handle of a session whose link lives on `shard`.
@@ -110,6 +125,34 @@ impl Session {
             AbortOnDropHandle::new(self.0.uploads.spawn(rest))
         });
         Ok(answer.map(|stream| SessionBody::new(LinkBody::new(stream), upload, slot)))
+    }
+
+    /// Whether the tunnel client can carry upgrades.
+    pub fn carries_upgrades(&self) -> bool {
+        self.0.requests.is_extended_connect_protocol_enabled()
+    }
+
+    /// Carries a request for an upgrade, an extended CONNECT, to the tunnel client.
+    ///
+    /// Errors and cancel safety are those of [`Session::send`].
+    pub async fn switch(&self, head: Request<()>) -> Result<Switch, Cause> {
+        let slot = self.0.slots.take().ok_or(Cause::OverLimit)?;
+        let (answer, stream) = self
+            .0
+            .requests
+            .clone()
+            .send_request(head, false)
+            .map_err(|error| self.lost(&error))?;
+        let answer = answer.await.map_err(|error| self.lost(&error))?;
+        if !answer.headers().contains_key(SWITCHED) {
+            let body = |received| SessionBody::new(LinkBody::new(received), None, slot);
+            return Ok(Switch::Refused(answer.map(body)));
+        }
+        let (head, received) = answer.into_parts();
+        Ok(Switch::Agreed(
+            Response::from_parts(head, ()),
+            StreamEnd::new(stream, received).keeping(slot),
+        ))
     }
 
     /// Streams that are open for visitors now.

@@ -13,7 +13,7 @@ pub(super) struct Slots {
 
 /// One open stream; gives its place back on drop.
 #[derive(Debug)]
-pub(super) struct Slot(Arc<AtomicUsize>);
+pub struct Slot(Arc<AtomicUsize>);
 
 impl Slots {
     pub(super) fn new(limit: usize) -> Self {

@@ -1,0 +1,99 @@
+//! Upgrades with the local app: what travelled as extended CONNECT becomes an HTTP/1.1 upgrade again.
+
+use data_encoding::BASE64;
+use http::header::{CONNECTION, HeaderName, UPGRADE};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::TokioIo;
+use ngrnotok_common::headers;
+use ngrnotok_common::link::body::LinkBody;
+use ngrnotok_common::protocol::cause::Cause;
+use ngrnotok_common::protocol::stream;
+use ngrnotok_common::rewound::Rewound;
+use ngrnotok_common::socket::Socket;
+
+use super::http::{Local, LocalBody, for_http1};
+use super::{Target, Trouble};
+
+const WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
+
+/// A connection to the local app that has left HTTP.
+pub type Switched = Rewound<Box<dyn Socket>>;
+
+/// What became of a wish for an upgrade.
+pub enum Switch {
+    /// The app has switched. The head says to what, in the field that the link knows.
+    Agreed(Response<()>, Switched),
+    /// The app gave an ordinary answer.
+    Refused(Response<LocalBody>),
+}
+
+impl Local {
+    /// Asks the app to switch to `protocol`.
+    ///
+    /// Cancel safety: dropping the future closes the connection.
+    pub async fn switch(
+        &self,
+        mut request: Request<()>,
+        protocol: &str,
+    ) -> Result<Switch, Trouble> {
+        let method = request.headers_mut().remove(stream::METHOD);
+        *request.method_mut() = method
+            .and_then(|method| Method::from_bytes(method.as_bytes()).ok())
+            .unwrap_or(Method::GET);
+        let request = request.map(|()| LinkBody::none());
+        if *self.target() == Target::Hello {
+            return self.exchange(request).await.map(Switch::Refused);
+        }
+        let mut request = for_http1(request);
+        let fields = request.headers_mut();
+        fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        let protocol = HeaderValue::from_str(protocol).map_err(|_| self.odd("protocol"))?;
+        fields.insert(UPGRADE, protocol.clone());
+        if protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
+            && !fields.contains_key(WEBSOCKET_KEY)
+        {
+            // A visitor on HTTP/2 has none (RFC 8441 §5); HTTP/1.1 wants one (RFC 6455 §4.1).
+            fields.insert(WEBSOCKET_KEY, nonce());
+        }
+        let (mut answer, connection) = self.send(request).await?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Switch::Refused(super::http::for_link(answer, connection)));
+        }
+        let agreed = answer.headers_mut().remove(UPGRADE).unwrap_or(protocol);
+        headers::strip_hop(answer.headers_mut());
+        let mut head = Response::new(());
+        *head.version_mut() = Version::HTTP_2;
+        std::mem::swap(head.headers_mut(), answer.headers_mut());
+        head.headers_mut().insert(stream::SWITCHED, agreed);
+        let parts = hyper::upgrade::on(answer)
+            .await
+            .map_err(|error| Trouble::exchange(self.target(), &error))?
+            .downcast::<TokioIo<Box<dyn Socket>>>()
+            .expect("the connection is the one we put in");
+        let socket = Rewound::new(parts.read_buf, parts.io.into_inner());
+        Ok(Switch::Agreed(head, socket))
+    }
+
+    fn odd(&self, what: &str) -> Trouble {
+        Trouble {
+            cause: Cause::LocalBadResponse,
+            detail: format!("{}: the visitor's {what} cannot be sent", self.target()),
+        }
+    }
+}
+
+fn nonce() -> HeaderValue {
+    let mut bytes = [0; 16];
+    // It proves nothing to anybody; should the system have no randomness, zeros serve.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    HeaderValue::try_from(BASE64.encode(&bytes)).expect("base64 is visible ASCII")
+}
+
+impl std::fmt::Debug for Switch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Agreed(head, _) => f.debug_tuple("Agreed").field(head).finish(),
+            Self::Refused(answer) => f.debug_tuple("Refused").field(answer).finish(),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Two streams of bytes joined into one: what comes out of either end goes into the other, and so do
+//! the ways of ending.
+//!
+//! A half-close stays a half-close, an abort stays an abort: FIN ⇄ END_STREAM, RST ⇄ RST_STREAM with
+//! CONNECT_ERROR (RFC 9113 §8.5). The bytes are never looked at. There is no idle limit: a WebSocket
+//! may be silent for days.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::{Reason, RecvStream, SendStream};
+use tokio::io::AsyncReadExt;
+
+use crate::socket::Socket;
+
+/// Read from a socket at a time: 16 KiB, one frame.
+const CHUNK: usize = 16 * 1024;
+
+/// One of the two things that are joined.
+pub trait End {
+    /// How much may be read while the other end takes nothing.
+    const READ_AHEAD: usize;
+
+    /// Appends what has arrived; 0 bytes is the end of this direction.
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>>;
+
+    /// Learns that `n` bytes that were read have been written on the other end.
+    fn passed_on(&mut self, n: usize);
+
+    /// Takes bytes from the front of `from`.
+    fn poll_write(&mut self, cx: &mut Context<'_>, from: &mut BytesMut) -> Poll<io::Result<()>>;
+
+    /// Makes sure that what was written leaves, whether or not more comes.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ends the writing direction in good order.
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ends both directions in a way that nobody can take for good order.
+    fn abort(&mut self);
+}
+
+/// Joins two ends until both directions have ended, or one has broken and both are aborted.
+///
+/// Cancel safety: dropping the future drops both ends.
+pub async fn splice(mut left: impl End, mut right: impl End) -> io::Result<()> {
+    let (mut to_right, mut to_left) = (Direction::default(), Direction::default());
+    let joined = poll_fn(|cx| {
+        let first = to_right.poll(cx, &mut left, &mut right)?;
+        let second = to_left.poll(cx, &mut right, &mut left)?;
+        match (first, second) {
+            (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        }
+    })
+    .await;
+    if joined.is_err() {
+        left.abort();
+        right.abort();
+    }
+    joined
+}
+
+/// One of the two directions.
+#[derive(Debug, Default)]
+struct Direction {
+    waiting: BytesMut,
+    ended: bool,
+    finished: bool,
+}
+
+impl Direction {
+    fn poll<A: End, B: End>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut A,
+        to: &mut B,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.finished {
+                return Poll::Ready(Ok(()));
+            }
+            let before = self.waiting.len();
+            let blocked = before > 0 && to.poll_write(cx, &mut self.waiting)?.is_pending();
+            from.passed_on(before - self.waiting.len());
+            if self.ended && self.waiting.is_empty() {
+                ready!(to.poll_finish(cx))?;
+                self.finished = true;
+                continue;
+            }
+            if self.ended || self.waiting.len() > A::READ_AHEAD {
+                return Poll::Pending;
+            }
+            // Read on even while the other end is blocked: frames that nobody has taken yet count
+            // against the whole connection.
+            match from.poll_read(cx, &mut self.waiting)? {
+                Poll::Ready(0) => self.ended = true,
+                Poll::Ready(_) if blocked => {}
+                Poll::Ready(_) => continue,
+                Poll::Pending => {
+                    let _ = to.poll_flush(cx)?;
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}
+
+/// A socket as an end.
+#[derive(Debug)]
+pub struct SocketEnd<S>(pub S);
+
+impl<S: Socket> End for SocketEnd<S> {
+    /// The kernel holds the rest.
+    const READ_AHEAD: usize = 0;
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+        into.reserve(CHUNK);
+        pin!(self.0.read_buf(into)).poll(cx)
+    }
+
+    fn passed_on(&mut self, _: usize) {}
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, from: &mut BytesMut) -> Poll<io::Result<()>> {
+        while !from.is_empty() {
+            let n = ready!(Pin::new(&mut self.0).poll_write(cx, from))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            from.advance(n);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn abort(&mut self) {
+        self.0.reset_on_drop();
+    }
+}
+
+/// A stream of HTTP/2 as an end, with whatever must live as long as it.
+#[derive(Debug)]
+pub struct StreamEnd<K = ()> {
+    send: SendStream<Bytes>,
+    receive: RecvStream,
+    _kept: K,
+}
+
+impl StreamEnd<()> {
+    /// Both halves of a stream after its heads have been exchanged.
+    pub fn new(send: SendStream<Bytes>, receive: RecvStream) -> Self {
+        Self {
+            send,
+            receive,
+            _kept: (),
+        }
+    }
+}
+
+impl<K> StreamEnd<K> {
+    /// Keeps `more`, too, until the end is dropped.
+    pub fn keeping<L>(self, more: L) -> StreamEnd<(K, L)> {
+        StreamEnd {
+            send: self.send,
+            receive: self.receive,
+            _kept: (self._kept, more),
+        }
+    }
+}
+
+impl<K> End for StreamEnd<K> {
+    /// The peer's window bounds it: window is given back only for what has been passed on.
+    const READ_AHEAD: usize = usize::MAX;
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+        loop {
+            match ready!(self.receive.poll_data(cx)) {
+                Some(Ok(chunk)) if chunk.is_empty() => {}
+                Some(Ok(chunk)) => {
+                    into.extend_from_slice(&chunk);
+                    return Poll::Ready(Ok(chunk.len()));
+                }
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                None => return Poll::Ready(Ok(0)),
+            }
+        }
+    }
+
+    fn passed_on(&mut self, n: usize) {
+        if n > 0 {
+            // Fails only for a stream that is over, whose window nobody needs.
+            let _ = self.receive.flow_control().release_capacity(n);
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, from: &mut BytesMut) -> Poll<io::Result<()>> {
+        while !from.is_empty() {
+            self.send.reserve_capacity(from.len());
+            if self.send.capacity() == 0 {
+                match ready!(self.send.poll_capacity(cx)) {
+                    Some(Ok(_)) => continue,
+                    Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                    None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                }
+            }
+            let n = self.send.capacity().min(from.len());
+            let chunk = from.split_to(n).freeze();
+            self.send.send_data(chunk, false).map_err(broken)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The connection's own task sends; all that is left to do here is to notice that the peer has
+    /// reset the stream while it has nothing to say.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.send.poll_reset(cx) {
+            Poll::Ready(Ok(reason)) => Poll::Ready(Err(broken(reason.into()))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(broken(error))),
+            Poll::Pending => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.send.send_data(Bytes::new(), true).map_err(broken))
+    }
+
+    fn abort(&mut self) {
+        self.send.send_reset(Reason::CONNECT_ERROR);
+    }
+}
+
+fn broken(error: h2::Error) -> io::Error {
+    if error.is_io() {
+        return error
+            .into_io()
+            .unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+    }
+    io::Error::new(io::ErrorKind::ConnectionReset, error)
+}

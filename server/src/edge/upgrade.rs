@@ -1,0 +1,123 @@
+//! Requests that want to leave HTTP: `Upgrade` in HTTP/1.1, extended CONNECT in HTTP/2 (RFC 8441).
+//! Both travel as extended CONNECT on the link, and the local app sees an HTTP/1.1 upgrade.
+
+use h2::ext::Protocol;
+use http::header::{CONNECTION, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http_body::Body;
+use ngrnotok_common::headers;
+use ngrnotok_common::protocol::cause::Cause;
+use ngrnotok_common::protocol::stream;
+use ngrnotok_common::splice::StreamEnd;
+
+use super::activity::OpenRequest;
+use super::forward::read_answer;
+use super::respond::EdgeBody;
+use crate::session::{Session, Switch, SwitchedGuard};
+
+const WEBSOCKET: &str = "websocket";
+
+/// What a request is. Decided once, before anything is done with it.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// An ordinary request.
+    Plain,
+    /// It asks to go on in another protocol.
+    Upgrade(Protocol),
+}
+
+impl Kind {
+    /// Looks at a request. CONNECT without a protocol is for open proxies, which this is not; a
+    /// protocol other than WebSocket has no meaning between a browser and a local app.
+    pub(super) fn of<B: Body>(request: &Request<B>) -> Result<Self, Cause> {
+        if request.method() == Method::CONNECT {
+            return match request.extensions().get::<Protocol>() {
+                Some(protocol) if protocol.as_str() == WEBSOCKET => {
+                    Ok(Self::Upgrade(protocol.clone()))
+                }
+                _ => Err(Cause::ConnectRefused),
+            };
+        }
+        // A server may ignore the wish (RFC 9110 §7.8), and for a request with a body we do: what is
+        // body and what comes after the switch could be told apart only by guessing.
+        if request.version() != Version::HTTP_11 || !request.body().is_end_stream() {
+            return Ok(Self::Plain);
+        }
+        Ok(match wanted(request.headers()) {
+            Some(protocol) => Self::Upgrade(Protocol::from(protocol)),
+            None => Self::Plain,
+        })
+    }
+}
+
+/// The protocol of `Upgrade`, if `Connection` says that it is meant for us. h2c is never passed on: it
+/// would let a visitor speak to the local app past everything that we check.
+fn wanted(headers: &HeaderMap) -> Option<&str> {
+    let upgrade = headers.get(UPGRADE)?.to_str().ok()?;
+    let meant = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
+    let first = upgrade.split(',').next()?.trim();
+    (meant && !first.is_empty() && !first.eq_ignore_ascii_case("h2c")).then_some(first)
+}
+
+/// What a visitor is answered.
+#[derive(Debug)]
+pub(super) enum Answer<B> {
+    /// In HTTP.
+    Ordinary(Response<EdgeBody>),
+    /// With a stream of another protocol.
+    Switched(Switched<B>),
+}
+
+/// An agreed upgrade.
+#[derive(Debug)]
+pub(super) struct Switched<B> {
+    /// The local app's head with the `Upgrade` it agreed to; how each version says yes is its own
+    /// matter.
+    pub(super) head: Response<()>,
+    /// What came with the request: in HTTP/2 the visitor's half of the stream.
+    pub(super) body: B,
+    /// The local app's end; the request is open as long as it.
+    pub(super) link: StreamEnd<(SwitchedGuard, OpenRequest)>,
+}
+
+/// Asks the session for an upgrade. `head` is ready for the link but for what makes it a CONNECT.
+pub(super) async fn ask<B>(
+    session: &Session,
+    mut head: Parts,
+    from: Version,
+    protocol: Protocol,
+    body: B,
+    open: OpenRequest,
+) -> Result<Answer<B>, Cause> {
+    if !matches!(head.method, Method::GET | Method::CONNECT) {
+        let method = HeaderValue::from_str(head.method.as_str()).map_err(|_| Cause::BadHost)?;
+        head.headers.insert(stream::METHOD, method);
+    }
+    head.method = Method::CONNECT;
+    head.extensions.insert(protocol);
+    match session.switch(Request::from_parts(head, ())).await? {
+        Switch::Agreed(mut head, link) => {
+            let protocol = head.headers_mut().remove(stream::SWITCHED);
+            headers::strip_hop(head.headers_mut());
+            if let Some(protocol) = protocol {
+                head.headers_mut().insert(UPGRADE, protocol);
+            }
+            let link = link.keeping(open);
+            Ok(Answer::Switched(Switched { head, body, link }))
+        }
+        Switch::Refused(answer) => {
+            let answer = read_answer(answer, open)?;
+            // To a CONNECT every 2xx would mean yes.
+            if from == Version::HTTP_2 && answer.status().is_success() {
+                return Err(Cause::UpgradeRefused);
+            }
+            Ok(Answer::Ordinary(answer))
+        }
+    }
+}
