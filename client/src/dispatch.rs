@@ -1,16 +1,14 @@
 //! What to do with a stream: the one place that decides.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use h2::RecvStream;
 use h2::ext::Protocol;
-use h2::server::SendResponse;
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
-use ngrnotok_common::link::body::{LinkBody, PumpError};
-use ngrnotok_common::link::serving;
+use ngrnotok_common::link::body::{Ahead, LinkBody, PumpError};
+use ngrnotok_common::link::serving::Reply;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::protocol::stream;
 use ngrnotok_common::splice::{SocketEnd, StreamEnd, splice};
@@ -29,23 +27,31 @@ pub(crate) async fn dispatch(
     tunnels: Arc<[Served]>,
     witness: Witness,
     request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    reply: Reply,
 ) {
     let Some(tunnel) = tunnel_of(&tunnels, &request) else {
-        refuse(&mut respond, Cause::TunnelNotFound);
+        refuse(&reply, Cause::TunnelNotFound);
         return;
     };
     let sight = Sight::of(&request);
+    let (head, receive) = request.into_parts();
+    let (asked, ahead) = Asked::new(head, receive);
     let answer = tokio::select! {
-        answer = ask(&tunnel.local, request) => answer,
-        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+        answer = ask(&tunnel.local, asked, &reply) => answer,
+        () = reply.peer_left() => return,
+        never = ahead.clone().drive() => match never {},
     };
     match answer {
         Ok(Answer::Ordinary(answer)) => {
             witness.note(|| sight.with(tunnel, answer.status(), None));
             let (head, mut body) = answer.into_parts();
             let answer = Response::from_parts(head, &mut body);
-            match serving::answer(&mut respond, answer).await {
+            let sent = tokio::select! {
+                sent = reply.send(answer) => sent,
+                // The rest of an upload.
+                never = ahead.drive() => match never {},
+            };
+            match sent {
                 Ok(()) => tunnel.local.done(body),
                 Err(PumpError::Body(error)) => debug!(%error, "the local app broke off"),
                 // The visitor has left.
@@ -54,7 +60,7 @@ pub(crate) async fn dispatch(
         }
         Ok(Answer::Switched(head, local, receive)) => {
             witness.note(|| sight.with(tunnel, StatusCode::SWITCHING_PROTOCOLS, None));
-            let Ok(send) = respond.send_response(head, false) else {
+            let Ok(send) = reply.begin(head, false) else {
                 return;
             };
             if let Err(error) = splice(SocketEnd(local), StreamEnd::new(send, receive)).await {
@@ -62,9 +68,28 @@ pub(crate) async fn dispatch(
             }
         }
         Err(trouble) => {
-            refuse(&mut respond, trouble.cause);
+            refuse(&reply, trouble.cause);
             witness.note(|| sight.with(tunnel, trouble.cause.status(), Some(trouble)));
         }
+    }
+}
+
+/// What a stream is. Decided once.
+enum Asked {
+    Request(Request<LinkBody>),
+    /// Extended CONNECT (RFC 8441): the rest of the stream is no body.
+    Upgrade(Request<()>, Protocol, RecvStream),
+}
+
+impl Asked {
+    fn new(head: Parts, receive: RecvStream) -> (Self, Ahead) {
+        if let Some(protocol) = head.extensions.get::<Protocol>().cloned() {
+            let request = Request::from_parts(head, ());
+            return (Self::Upgrade(request, protocol, receive), Ahead::default());
+        }
+        let body = LinkBody::new(receive);
+        let ahead = body.ahead();
+        (Self::Request(Request::from_parts(head, body)), ahead)
     }
 }
 
@@ -74,18 +99,20 @@ enum Answer {
     Switched(Response<()>, Switched, RecvStream),
 }
 
-/// Decides what a stream is: extended CONNECT (RFC 8441) asks for an upgrade, all else is a request.
-async fn ask(local: &Local, request: Request<RecvStream>) -> Result<Answer, Trouble> {
-    let Some(protocol) = request.extensions().get::<Protocol>().cloned() else {
-        let answer = local.exchange(request.map(LinkBody::new)).await?;
-        return Ok(Answer::Ordinary(answer));
-    };
-    let (head, receive) = request.into_parts();
-    let request = Request::from_parts(head, ());
-    Ok(match local.switch(request, protocol.as_str()).await? {
-        Switch::Agreed(head, socket) => Answer::Switched(head, socket, receive),
-        Switch::Refused(answer) => Answer::Ordinary(answer),
-    })
+async fn ask(local: &Local, asked: Asked, reply: &Reply) -> Result<Answer, Trouble> {
+    match asked {
+        Asked::Request(request) => {
+            let wanted = request.headers().contains_key(stream::INTERIM);
+            let interim = wanted.then(|| reply.clone());
+            local.exchange(request, interim).await.map(Answer::Ordinary)
+        }
+        Asked::Upgrade(request, protocol, receive) => {
+            Ok(match local.switch(request, protocol.as_str()).await? {
+                Switch::Agreed(head, socket) => Answer::Switched(head, socket, receive),
+                Switch::Refused(answer) => Answer::Ordinary(answer),
+            })
+        }
+    }
 }
 
 /// What is remembered of a request to be shown.
@@ -129,11 +156,11 @@ fn tunnel_of<'a>(tunnels: &'a [Served], request: &Request<RecvStream>) -> Option
 }
 
 /// Answers in the name of the client itself; the server makes a page of it.
-fn refuse(respond: &mut SendResponse<Bytes>, cause: Cause) {
+fn refuse(reply: &Reply, cause: Cause) {
     let mut head = Response::new(());
     *head.status_mut() = cause.status();
     head.headers_mut()
         .insert(stream::CAUSE, HeaderValue::from_static(cause.code()));
     // An error here means that the visitor or the link is gone, and with it the need for an answer.
-    let _ = respond.send_response(head, true);
+    let _ = reply.begin(head, true);
 }

@@ -11,9 +11,11 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper::ext::on_informational;
 use hyper_util::rt::TokioIo;
 use ngrnotok_common::headers;
 use ngrnotok_common::link::body::LinkBody;
+use ngrnotok_common::link::serving::Reply;
 use tokio_util::task::TaskTracker;
 
 use super::dial::{Dialer, LocalError};
@@ -47,18 +49,30 @@ impl Local {
     }
 
     /// Sends a request that came over the link and returns the app's answer as soon as its head is
-    /// there. Give the body back with [`Local::done`] when it has been read to its end.
+    /// there. Give the body back with [`Local::done`] when it has been read to its end. Interim answers
+    /// go to `interim`, if somebody wants them.
     ///
     /// Cancel safety: dropping the future, or the body before its end, closes the connection, and the
     /// app sees its caller leave.
     pub async fn exchange(
         &self,
         request: Request<LinkBody>,
+        interim: Option<Reply>,
     ) -> Result<Response<LocalBody>, Trouble> {
         if *self.target() == Target::Hello {
             return Ok(hello::answer(request).await.map(LocalBody::Own));
         }
-        let (answer, connection) = self.send(for_http1(request)).await?;
+        let mut request = for_http1(request);
+        if let Some(reply) = interim {
+            on_informational(&mut request, move |head| {
+                let mut interim = Response::new(());
+                *interim.status_mut() = head.status();
+                *interim.headers_mut() = head.headers().clone();
+                headers::strip_hop(interim.headers_mut());
+                reply.interim(interim);
+            });
+        }
+        let (answer, connection) = self.send(request).await?;
         Ok(for_link(answer, connection))
     }
 

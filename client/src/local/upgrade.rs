@@ -42,7 +42,7 @@ impl Local {
             .unwrap_or(Method::GET);
         let request = request.map(|()| LinkBody::none());
         if *self.target() == Target::Hello {
-            return self.exchange(request).await.map(Switch::Refused);
+            return self.exchange(request, None).await.map(Switch::Refused);
         }
         let mut request = for_http1(request);
         let fields = request.headers_mut();

@@ -1,11 +1,10 @@
 //! The client's part of the control conversation.
 
-use bytes::Bytes;
 use h2::RecvStream;
-use h2::server::SendResponse;
 use http::{Request, Response};
 use ngrnotok_common::id::TunnelId;
 use ngrnotok_common::link::ping::Latency;
+use ngrnotok_common::link::serving::Reply;
 use ngrnotok_common::protocol::CONTROL_PATH;
 use ngrnotok_common::protocol::control::{
     ClientMessage, Reader, RefusalCode, ServerMessage, Writer,
@@ -21,7 +20,7 @@ use crate::status::{OnlineTunnel, SessionStatus, State};
 /// follows `leave`, or when the server ends the conversation.
 pub(super) async fn converse(
     request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    reply: Reply,
     client: &Shared,
     latency: Latency,
     leave: &CancellationToken,
@@ -32,7 +31,7 @@ pub(super) async fn converse(
         ));
     }
     let mut reader = Reader::<ServerMessage>::new(request.into_body());
-    let mut writer = Writer::new(respond.send_response(Response::new(()), false)?);
+    let mut writer = Writer::new(reply.begin(Response::new(()), false)?);
     writer
         .send(&ClientMessage::Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -69,22 +69,22 @@ pub(crate) async fn serve(
     let mut link = timeout(OPEN_LIMIT, client_end(stream))
         .await
         .map_err(silent)??;
-    let (request, respond) = timeout(OPEN_LIMIT, link.accept())
+    let (request, reply) = timeout(OPEN_LIMIT, link.accept())
         .await
         .map_err(silent)??
         .ok_or(SessionError::Protocol("closed the link before it was up"))?;
     let latency = link.latency();
-    let mut control = pin!(control::converse(request, respond, client, latency, leave));
+    let mut control = pin!(control::converse(request, reply, client, latency, leave));
     let mut talking = true;
     let mut limit = pin!(sleep_until(Instant::now() + LEAVE_LIMIT));
     let mut leaving = false;
     loop {
         tokio::select! {
             incoming = link.accept() => match incoming? {
-                Some((request, respond)) => {
+                Some((request, reply)) => {
                     let tunnels = Arc::clone(&client.tunnels);
                     let witness = client.witness.clone();
-                    client.tasks.spawn(dispatch(tunnels, witness, request, respond));
+                    client.tasks.spawn(dispatch(tunnels, witness, request, reply));
                 }
                 None => return Ok(()),
             },

@@ -1,48 +1,170 @@
 //! Bytes between the streams of a link and HTTP bodies, under back-pressure both ways.
 //!
-//! [`LinkBody`] is what arrives: it gives window back only as its reader takes frames, so a slow
-//! reader holds back the sender of its own stream and nobody else. [`pump`] is what leaves: it asks
+//! [`LinkBody`] is what arrives: it gives window back only as its reader takes bytes, so a slow
+//! reader holds back the sender of its own stream and nobody else. [`Ahead`] meanwhile takes the frames
+//! themselves off the connection. [`pump`] is what leaves: it asks
 //! the body for bytes only when the last ones were accepted by the stream.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 
-/// The body of a message that arrives on a link.
+/// The body of a message that arrives as a stream of HTTP/2.
 ///
 /// Dropping it before its end resets the stream with CANCEL, once the sending half is gone too.
-pub struct LinkBody {
-    /// `None`: there is no body.
-    stream: Option<RecvStream>,
+pub struct LinkBody(Option<Arc<Mutex<Receiving>>>);
+
+/// Takes frames off the connection while the body's reader is busy; see [`Ahead::drive`].
+///
+/// It does not keep the body: when that is dropped, there is nothing left to do.
+#[derive(Clone, Default)]
+pub struct Ahead(Weak<Mutex<Receiving>>);
+
+/// The lock is uncontended but for a reader and a driver on two tasks of one thread.
+struct Receiving {
+    stream: RecvStream,
+    /// Taken off the connection, not yet read: at most the stream's window, which is given back only
+    /// as the reader takes bytes.
+    ahead: BytesMut,
     data_ended: bool,
+    broken: Option<h2::Error>,
+    /// The reader has asked for more and will be woken by h2 itself.
+    reader_waits: bool,
+    /// Whom to wake when bytes come while the reader is busy.
+    driver: Option<Waker>,
 }
+
+/// Read from what was taken ahead at a time: 16 KiB, one frame.
+const CHUNK: usize = 16 * 1024;
 
 impl LinkBody {
     /// Wraps the receiving half of a stream.
     pub fn new(stream: RecvStream) -> Self {
-        Self {
-            stream: Some(stream),
-            data_ended: false,
+        if stream.is_end_stream() {
+            return Self::none();
         }
+        Self(Some(Arc::new(Mutex::new(Receiving {
+            stream,
+            ahead: BytesMut::new(),
+            data_ended: false,
+            broken: None,
+            reader_waits: false,
+            driver: None,
+        }))))
     }
 
     /// No body.
     pub fn none() -> Self {
-        Self {
-            stream: None,
-            data_ended: true,
+        Self(None)
+    }
+
+    /// The driver of this body.
+    pub fn ahead(&self) -> Ahead {
+        Ahead(self.0.as_ref().map_or_else(Weak::new, Arc::downgrade))
+    }
+}
+
+impl Ahead {
+    /// Never resolves. While it is polled, a reader that is held up by its own far side does not leave
+    /// frames lying in the connection: h2 ends a whole connection when too many small ones do.
+    pub async fn drive(self) -> Infallible {
+        poll_fn(|cx| {
+            self.poll(cx);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// One round of [`Ahead::drive`], for tasks that are polled by hand.
+    pub fn poll(&self, cx: &mut Context<'_>) {
+        let Some(receiving) = self.0.upgrade() else {
+            return;
+        };
+        let mut receiving = lock(&receiving);
+        match &mut receiving.driver {
+            Some(driver) => driver.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        if !receiving.reader_waits {
+            receiving.take_ahead(cx);
+        }
+    }
+}
+
+impl Receiving {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if !self.ahead.is_empty() {
+            let n = self.ahead.len().min(CHUNK);
+            let chunk = self.ahead.split_to(n).freeze();
+            return Poll::Ready(Some(self.hand_out(chunk)));
+        }
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        while !self.data_ended {
+            match self.stream.poll_data(cx) {
+                Poll::Ready(Some(Ok(chunk))) if chunk.is_empty() => {}
+                Poll::Ready(Some(Ok(chunk))) => {
+                    let frame = self.hand_out(chunk);
+                    self.reader_waits = false;
+                    // From here on what comes is the driver's to notice, until the reader is back.
+                    if let Some(driver) = self.driver.take() {
+                        self.take_ahead(&mut Context::from_waker(&driver));
+                        self.driver = Some(driver);
+                    }
+                    return Poll::Ready(Some(frame));
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) => self.data_ended = true,
+                Poll::Pending => {
+                    self.reader_waits = true;
+                    return Poll::Pending;
+                }
+            }
+        }
+        match self.stream.poll_trailers(cx) {
+            Poll::Ready(trailers) => Poll::Ready(
+                trailers
+                    .map(|fields| fields.map(Frame::trailers))
+                    .transpose(),
+            ),
+            Poll::Pending => {
+                self.reader_waits = true;
+                Poll::Pending
+            }
         }
     }
 
-    /// The stream itself, for what is no body; `None` for [`LinkBody::none`].
-    pub fn into_stream(self) -> Option<RecvStream> {
-        self.stream
+    /// What the reader takes is on its way, because it has a bounded buffer of its own.
+    fn hand_out(&mut self, chunk: Bytes) -> Result<Frame<Bytes>, h2::Error> {
+        self.stream.flow_control().release_capacity(chunk.len())?;
+        Ok(Frame::data(chunk))
+    }
+
+    fn take_ahead(&mut self, cx: &mut Context<'_>) {
+        while !self.data_ended && self.broken.is_none() {
+            match self.stream.poll_data(cx) {
+                Poll::Ready(Some(Ok(chunk))) => self.ahead.extend_from_slice(&chunk),
+                Poll::Ready(Some(Err(error))) => self.broken = Some(error),
+                Poll::Ready(None) => self.data_ended = true,
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ahead.is_empty() && self.broken.is_none() && self.stream.is_end_stream()
     }
 }
 
@@ -51,32 +173,19 @@ impl Body for LinkBody {
     type Error = h2::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        let this = &mut *self;
-        let Some(stream) = &mut this.stream else {
-            return Poll::Ready(None);
-        };
-        while !this.data_ended {
-            match ready!(stream.poll_data(cx)) {
-                Some(Ok(chunk)) => {
-                    // The reader has a bounded buffer of its own, so what it takes is on its way.
-                    stream.flow_control().release_capacity(chunk.len())?;
-                    if !chunk.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::data(chunk))));
-                    }
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => this.data_ended = true,
-            }
+        match &self.0 {
+            Some(receiving) => lock(receiving).poll_frame(cx),
+            None => Poll::Ready(None),
         }
-        let trailers = ready!(stream.poll_trailers(cx))?;
-        Poll::Ready(trailers.map(|fields| Ok(Frame::trailers(fields))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.as_ref().is_none_or(RecvStream::is_end_stream)
+        self.0
+            .as_ref()
+            .is_none_or(|receiving| lock(receiving).is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -87,9 +196,21 @@ impl Body for LinkBody {
     }
 }
 
+fn lock(receiving: &Mutex<Receiving>) -> MutexGuard<'_, Receiving> {
+    receiving
+        .lock()
+        .expect("nothing panics under this lock but h2 itself")
+}
+
 impl fmt::Debug for LinkBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LinkBody").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ahead").finish_non_exhaustive()
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
-use h2::{Reason, RecvStream};
-use http::{Request, Response};
+use h2::{Reason, RecvStream, SendStream};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -26,7 +27,7 @@ pub struct Serving<S: AsyncRead + AsyncWrite + Unpin> {
 }
 
 /// One request, with the way to answer it.
-pub type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
+pub type Incoming = (Request<RecvStream>, Reply);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     /// Waits for the peer's preface and announces our settings.
@@ -73,7 +74,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         let accepted = self.connection.poll_accept(cx);
         let rest = finish_round(&mut self.heartbeat, &self.flusher, cx);
         match accepted {
-            Poll::Ready(accepted) => Poll::Ready(accepted.transpose().map_err(LinkError::from)),
+            Poll::Ready(Some(Ok((request, respond)))) => {
+                Poll::Ready(Ok(Some((request, Reply::new(respond)))))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error.into())),
+            Poll::Ready(None) => Poll::Ready(Ok(None)),
             Poll::Pending => rest.map(Err),
         }
     }
@@ -90,24 +95,71 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     }
 }
 
-/// Sends a whole answer. A body that breaks off resets the stream with INTERNAL_ERROR, so that it
-/// never looks like a shorter one.
-///
-/// The body is borrowed, for it may hold what is wanted afterwards.
-pub async fn answer<B>(
-    respond: &mut SendResponse<Bytes>,
-    answer: Response<&mut B>,
-) -> Result<(), PumpError<B::Error>>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let (head, body) = answer.into_parts();
-    let ended = body.is_end_stream();
-    let stream = respond.send_response(Response::from_parts(head, ()), ended)?;
-    if ended {
-        return Ok(());
+/// The way to answer one request; clones answer the same one.
+#[derive(Clone, Debug)]
+pub struct Reply(Arc<Mutex<Replying>>);
+
+#[derive(Debug)]
+struct Replying {
+    respond: SendResponse<Bytes>,
+    interim_answers_left: u8,
+}
+
+/// Interim answers (1xx) passed on for one request: 16. An app that sends thousands would fill the
+/// memory of a peer that reads none.
+const INTERIM_ANSWERS: u8 = 16;
+
+impl Reply {
+    fn new(respond: SendResponse<Bytes>) -> Self {
+        Self(Arc::new(Mutex::new(Replying {
+            respond,
+            interim_answers_left: INTERIM_ANSWERS,
+        })))
     }
-    pump(body, stream, Reason::INTERNAL_ERROR).await
+
+    /// Passes an interim answer on (RFC 9110 §15.2); 101 has no meaning in HTTP/2.
+    pub fn interim(&self, head: Response<()>) {
+        let mut reply = self.lock();
+        if head.status() == StatusCode::SWITCHING_PROTOCOLS || reply.interim_answers_left == 0 {
+            return;
+        }
+        reply.interim_answers_left -= 1;
+        // Fails when the peer has left, which the answer itself will notice.
+        let _ = reply.respond.send_informational(head);
+    }
+
+    /// Sends the final head. What follows goes into the returned stream, unless `ended`.
+    pub fn begin(&self, head: Response<()>, ended: bool) -> Result<SendStream<Bytes>, h2::Error> {
+        self.lock().respond.send_response(head, ended)
+    }
+
+    /// Sends a whole answer. A body that breaks off resets the stream with INTERNAL_ERROR, so that it
+    /// never looks like a shorter one.
+    ///
+    /// The body is borrowed, for it may hold what is wanted afterwards.
+    pub async fn send<B>(&self, answer: Response<&mut B>) -> Result<(), PumpError<B::Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (head, body) = answer.into_parts();
+        let ended = body.is_end_stream();
+        let stream = self.begin(Response::from_parts(head, ()), ended)?;
+        if ended {
+            return Ok(());
+        }
+        pump(body, stream, Reason::INTERNAL_ERROR).await
+    }
+
+    /// Resolves when the peer has reset the stream before the head was sent, or the connection is gone.
+    pub async fn peer_left(&self) {
+        let _ = poll_fn(|cx| self.lock().respond.poll_reset(cx)).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Replying> {
+        self.0
+            .lock()
+            .expect("nothing panics under this lock but h2 itself")
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> std::fmt::Debug for Serving<S> {

@@ -10,6 +10,9 @@ use http::HeaderName;
 /// On requests: the decimal [`TunnelId`](crate::id::TunnelId) under which the client bound the name.
 pub const TUNNEL: HeaderName = HeaderName::from_static("ngrnotok-tunnel");
 
+/// On requests, `?1`: the visitor can be given interim answers (1xx), so the app's are wanted.
+pub const INTERIM: HeaderName = HeaderName::from_static("ngrnotok-interim");
+
 /// On the answer to an extended CONNECT: the local app has switched to this protocol, and the rest of
 /// the stream is its bytes. Without this field the answer is an ordinary one: the app refused.
 pub const SWITCHED: HeaderName = HeaderName::from_static("ngrnotok-switched");

@@ -6,11 +6,12 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use ngrnotok_common::link::body::Ahead;
 use ngrnotok_common::socket::Socket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
@@ -25,6 +26,10 @@ pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// A visitor who takes nothing while bytes wait for it.
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long and how much of an unwanted upload is read after the answer.
+const LINGER_LIMIT: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
+
 /// Notes about one connection; written and read by its own task, so relaxed atomics are enough.
 #[derive(Debug)]
 pub(super) struct Activity {
@@ -36,6 +41,12 @@ pub(super) struct Activity {
     reading_head: AtomicBool,
     /// Since when the socket takes nothing; 0 while it does.
     stalled_since: AtomicU64,
+    /// Since when we have said goodbye and wait for the visitor to stop sending; 0 before.
+    lingering_since: AtomicU64,
+    /// A request with a body has come, so there may be bytes on their way that nobody wants.
+    had_bodies: AtomicBool,
+    /// The answer that is being sent, to be received while the visitor is slow.
+    ahead: Mutex<Ahead>,
 }
 
 /// What the timer of a connection finds.
@@ -58,7 +69,29 @@ impl Activity {
             quiet_since: AtomicU64::new(0),
             reading_head: AtomicBool::new(true),
             stalled_since: AtomicU64::new(0),
+            lingering_since: AtomicU64::new(0),
+            had_bodies: AtomicBool::new(false),
+            ahead: Mutex::default(),
         })
+    }
+
+    /// Notes that a request has a body.
+    pub(super) fn body_comes(&self) {
+        self.had_bodies.store(true, Relaxed);
+    }
+
+    /// Notes which answer is being sent.
+    pub(super) fn answers(&self, ahead: Ahead) {
+        *self.ahead() = ahead;
+    }
+
+    /// Receives what comes of the answer while the visitor is slow.
+    pub(super) fn receive_ahead(&self, cx: &mut Context<'_>) {
+        self.ahead().poll(cx);
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Ahead> {
+        self.ahead.lock().expect("nothing panics under this lock")
     }
 
     /// Notes that a request has begun; its end is noted when the guard is dropped.
@@ -72,8 +105,11 @@ impl Activity {
         let now = Instant::now();
         let after = |since: u64, limit| self.epoch + Duration::from_millis(since) + limit;
         let stalled = self.stalled_since.load(Relaxed);
+        let lingering = self.lingering_since.load(Relaxed);
         let quiet = self.quiet_since.load(Relaxed);
-        let (until, verdict) = if stalled > 0 {
+        let (until, verdict) = if lingering > 0 {
+            (after(lingering, LINGER_LIMIT), Verdict::Cut)
+        } else if stalled > 0 {
             (after(stalled, STALL_LIMIT), Verdict::Cut)
         } else if self.open_requests.load(Relaxed) > 0 {
             return Verdict::Wait(now + STALL_LIMIT);
@@ -88,12 +124,18 @@ impl Activity {
         verdict
     }
 
-    /// When a head that has begun must be there; `None` while there is none.
-    fn head_deadline(&self) -> Option<Instant> {
-        let since = || Duration::from_millis(self.quiet_since.load(Relaxed));
-        self.reading_head
-            .load(Relaxed)
-            .then(|| self.epoch + since() + HEAD_LIMIT)
+    /// A deadline that may come before the one the timer was set to: the end of a head that has
+    /// begun, or of lingering.
+    fn early_deadline(&self) -> Option<Instant> {
+        let lingering = self.lingering_since.load(Relaxed);
+        let (since, limit) = if lingering > 0 {
+            (lingering, LINGER_LIMIT)
+        } else if self.reading_head.load(Relaxed) {
+            (self.quiet_since.load(Relaxed), HEAD_LIMIT)
+        } else {
+            return None;
+        };
+        Some(self.epoch + Duration::from_millis(since) + limit)
     }
 
     fn bytes_came(&self) {
@@ -152,8 +194,7 @@ impl<'a> Patience<'a> {
             self.draining = true;
             return Poll::Ready(Advice::Close);
         }
-        // The timer is moved forward only for a head that has begun and is not all there.
-        if let Some(deadline) = self.activity.head_deadline()
+        if let Some(deadline) = self.activity.early_deadline()
             && deadline < self.timer.deadline()
         {
             self.timer.as_mut().reset(deadline);
@@ -192,6 +233,8 @@ pub(super) struct Watched<S> {
     activity: Arc<Activity>,
     /// HTTP/2 sends frames between requests (PING, SETTINGS) that begin no head.
     bytes_begin_heads: bool,
+    /// Read and thrown away after our goodbye.
+    discarded: usize,
 }
 
 impl<S> Watched<S> {
@@ -200,6 +243,7 @@ impl<S> Watched<S> {
             stream,
             activity,
             bytes_begin_heads,
+            discarded: 0,
         }
     }
 
@@ -224,7 +268,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -252,8 +296,29 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.note(flushed)
     }
 
+    /// Says goodbye, and if an upload may still be on its way, reads on for a moment: closing a socket
+    /// with unread bytes resets the connection, and the visitor would lose the answer (a 413, say)
+    /// that it has not read yet (RFC 9112 §9.6).
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.activity.lingering_since.load(Relaxed) == 0 {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if !this.activity.had_bodies.load(Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+            let now = this.activity.now().max(1);
+            this.activity.lingering_since.store(now, Relaxed);
+        }
+        let mut scratch = [0; 4096];
+        while this.discarded < LINGER_BYTES {
+            let mut read = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                break;
+            }
+            this.discarded += read.filled().len();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -286,7 +351,7 @@ mod tests {
         assert_eq!(activity.verdict(), Verdict::Close);
 
         activity.bytes_came();
-        assert_eq!(activity.head_deadline(), Some(Instant::now() + HEAD_LIMIT));
+        assert_eq!(activity.early_deadline(), Some(Instant::now() + HEAD_LIMIT));
     }
 
     #[tokio::test(start_paused = true)]

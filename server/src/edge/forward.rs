@@ -2,7 +2,7 @@
 //! fields of the connection go, the Forwarded family comes. Path, body and all else pass untouched.
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{EXPECT, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme, Uri};
 use http::{Extensions, HeaderValue, Request, Response, Version};
@@ -28,6 +28,11 @@ pub(super) fn for_link(
     host: &HostPort<'_>,
 ) -> Result<Parts, Cause> {
     headers::strip_hop(&mut head.headers);
+    // HTTP/1.1 visitors get a 100 from hyper, and nothing else before the answer.
+    if head.version == Version::HTTP_2 || head.headers.contains_key(EXPECT) {
+        head.headers
+            .insert(stream::INTERIM, HeaderValue::from_static("?1"));
+    }
     let authority = match head.headers.remove(HOST) {
         Some(value) => value,
         None => HeaderValue::from_str(written).map_err(|_| Cause::BadHost)?,
@@ -48,11 +53,18 @@ pub(super) async fn forward<B>(
     head: Parts,
     body: B,
     open: OpenRequest,
+    interim: &mut (dyn FnMut(Response<()>) + Send),
 ) -> Result<Response<EdgeBody>, Cause>
 where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
-    let answer = session.send(Request::from_parts(head, ()), body).await?;
+    let mut stripped = |mut head: Response<()>| {
+        headers::strip_hop(head.headers_mut());
+        interim(head);
+    };
+    let answer = session
+        .send(Request::from_parts(head, ()), body, &mut stripped)
+        .await?;
     read_answer(answer, open)
 }
 

@@ -1,7 +1,7 @@
 //! The line every request walks.
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body::Body;
 use ngrnotok_common::hostname::HostPort;
 use ngrnotok_common::protocol::cause::Cause;
@@ -13,18 +13,20 @@ use super::upgrade::{self, Answer, Kind};
 use super::visitor::{Scheme, Visitor};
 use super::{host, respond};
 
-/// Answers one request: by the local app behind its name, or by saying why not.
+/// Answers one request: by the local app behind its name, or by saying why not. Interim answers of the
+/// app go to `interim`.
 pub(super) async fn handle<B>(
     edge: &Edge,
     visitor: &Visitor,
     request: Request<B>,
     open: OpenRequest,
-) -> Answer<B>
+    interim: &mut (dyn FnMut(Response<()>) + Send),
+) -> Answer
 where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
     let taste = respond::Taste::of(&request);
-    match carry(edge, visitor, request, open).await {
+    match carry(edge, visitor, request, open, interim).await {
         Ok(answer) => answer,
         Err(cause) => Answer::Ordinary(respond::cause(cause, taste)),
     }
@@ -35,7 +37,8 @@ async fn carry<B>(
     visitor: &Visitor,
     request: Request<B>,
     open: OpenRequest,
-) -> Result<Answer<B>, Cause>
+    interim: &mut (dyn FnMut(Response<()>) + Send),
+) -> Result<Answer, Cause>
 where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
@@ -52,9 +55,9 @@ where
     let head = for_link(head, &route, visitor, &written, &host)?;
     match kind {
         Kind::Upgrade(protocol) if route.session.carries_upgrades() => {
-            upgrade::ask(&route.session, head, version, protocol, body, open).await
+            upgrade::ask(&route.session, head, version, protocol, open).await
         }
-        _ => forward(&route.session, head, body, open)
+        _ => forward(&route.session, head, body, open, interim)
             .await
             .map(Answer::Ordinary),
     }

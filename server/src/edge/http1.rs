@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -35,8 +36,16 @@ where
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), true));
     let (notes, shared) = (Arc::clone(&activity), Arc::clone(edge));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (edge, visitor, open) = (Arc::clone(&shared), Arc::clone(&visitor), notes.open());
-        async move { Ok::<_, Infallible>(answer::<S>(&edge, &visitor, request, open).await) }
+        let (edge, visitor) = (Arc::clone(&shared), Arc::clone(&visitor));
+        let (notes, open) = (Arc::clone(&notes), notes.open());
+        async move {
+            if !request.body().is_end_stream() {
+                notes.body_comes();
+            }
+            let answer = answer::<S>(&edge, &visitor, request, open).await;
+            notes.answers(answer.body().ahead());
+            Ok::<_, Infallible>(answer)
+        }
     });
     // No timer of hyper's: `Patience` watches over heads and idle times, for both versions alike.
     let mut connection = pin!(
@@ -52,6 +61,7 @@ where
             if let Poll::Ready(end) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(end));
             }
+            activity.receive_ahead(cx);
             match patience.poll(cx) {
                 Poll::Ready(Advice::Close) => connection.as_mut().graceful_shutdown(),
                 Poll::Ready(Advice::Cut) => return Poll::Ready(None),
@@ -78,10 +88,13 @@ async fn answer<S: Socket>(
         .headers()
         .contains_key(UPGRADE)
         .then(|| hyper::upgrade::on(&mut request));
-    match (handle(edge, visitor, request, open).await, upgrade) {
+    // hyper says 100 by itself when the body is first asked for, and cannot say any other 1xx.
+    let interim = &mut |_| {};
+    let answer = handle(edge, visitor, request, open, interim).await;
+    match (answer, upgrade) {
         (Answer::Ordinary(answer), _) => answer,
         (Answer::Switched(switched), Some(upgrade)) => {
-            let Switched { mut head, link, .. } = switched;
+            let Switched { mut head, link } = switched;
             edge.connections.spawn(async {
                 let Ok(upgraded) = upgrade.await else {
                     return;

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::RecvStream;
-use h2::server::{Builder, SendResponse};
+use h2::server::Builder;
 use http::header::{HeaderName, UPGRADE};
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use ngrnotok_common::link::body::{LinkBody, PumpError};
 use ngrnotok_common::link::ping::Pace;
-use ngrnotok_common::link::serving::{self, Serving};
+use ngrnotok_common::link::serving::{Reply, Serving};
 use ngrnotok_common::socket::Socket;
 use ngrnotok_common::splice::{StreamEnd, splice};
 use tokio::time::timeout;
@@ -90,11 +89,11 @@ where
             }
         });
         match next.await {
-            Ok(Some((request, respond))) => {
+            Ok(Some((request, reply))) => {
                 let (edge, visitor, open) =
                     (Arc::clone(edge), Arc::clone(&visitor), activity.open());
                 let tasks = edge.connections.clone();
-                tasks.spawn(exchange(edge, visitor, request, respond, open));
+                tasks.spawn(exchange(edge, visitor, request, reply, open));
             }
             Ok(None) => return,
             Err(error) => {
@@ -110,34 +109,38 @@ async fn exchange(
     edge: Arc<Edge>,
     visitor: Arc<Visitor>,
     request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    reply: Reply,
     open: OpenRequest,
 ) {
-    let request = request.map(LinkBody::new);
+    let (head, receive) = request.into_parts();
+    // What follows a CONNECT is no body.
+    let (body, receive) = match head.method == Method::CONNECT {
+        true => (LinkBody::none(), Some(receive)),
+        false => (LinkBody::new(receive), None),
+    };
+    let request = Request::from_parts(head, body);
+    let interim = &mut |head| reply.interim(head);
     let answer = tokio::select! {
-        answer = handle(&edge, &visitor, request, open) => answer,
-        _ = std::future::poll_fn(|cx| respond.poll_reset(cx)) => return,
+        answer = handle(&edge, &visitor, request, open, interim) => answer,
+        () = reply.peer_left() => return,
     };
     match answer {
         Answer::Ordinary(answer) => {
             let (head, mut body) = answer.into_parts();
+            let ahead = body.ahead();
             let answer = Response::from_parts(head, &mut body);
-            if let Err(PumpError::Body(error)) = serving::answer(&mut respond, answer).await {
-                debug!(%error, "an answer broke off");
+            tokio::select! {
+                sent = reply.send(answer) => if let Err(PumpError::Body(error)) = sent {
+                    debug!(%error, "an answer broke off");
+                },
+                never = ahead.drive() => match never {},
             }
         }
-        Answer::Switched(Switched {
-            mut head,
-            body,
-            link,
-        }) => {
+        Answer::Switched(Switched { mut head, link }) => {
             // RFC 8441 §5: a 200 without the fields of the HTTP/1.1 handshake.
             head.headers_mut().remove(UPGRADE);
             head.headers_mut().remove(WEBSOCKET_ACCEPT);
-            let Ok(send) = respond.send_response(head, false) else {
-                return;
-            };
-            let Some(receive) = body.into_stream() else {
+            let (Ok(send), Some(receive)) = (reply.begin(head, false), receive) else {
                 return;
             };
             let visitor = StreamEnd::new(send, receive);

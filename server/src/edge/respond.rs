@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use ngrnotok_common::hostname::HostPort;
+use ngrnotok_common::link::body::Ahead;
 use ngrnotok_common::protocol::cause::{Cause, Side};
 use ngrnotok_common::protocol::stream;
 use serde_json::json;
@@ -164,6 +165,16 @@ impl EdgeBody {
 
     fn own(text: String) -> Self {
         Self::Own(Full::from(text))
+    }
+}
+
+impl EdgeBody {
+    /// The driver of what is still to come.
+    pub(super) fn ahead(&self) -> Ahead {
+        match self {
+            Self::Own(_) => Ahead::default(),
+            Self::Carried { body, .. } => body.ahead(),
+        }
     }
 }
 

@@ -67,34 +67,31 @@ fn wanted(headers: &HeaderMap) -> Option<&str> {
 
 /// What a visitor is answered.
 #[derive(Debug)]
-pub(super) enum Answer<B> {
+pub(super) enum Answer {
     /// In HTTP.
     Ordinary(Response<EdgeBody>),
     /// With a stream of another protocol.
-    Switched(Switched<B>),
+    Switched(Switched),
 }
 
 /// An agreed upgrade.
 #[derive(Debug)]
-pub(super) struct Switched<B> {
+pub(super) struct Switched {
     /// The local app's head with the `Upgrade` it agreed to; how each version says yes is its own
     /// matter.
     pub(super) head: Response<()>,
-    /// What came with the request: in HTTP/2 the visitor's half of the stream.
-    pub(super) body: B,
     /// The local app's end; the request is open as long as it.
     pub(super) link: StreamEnd<(SwitchedGuard, OpenRequest)>,
 }
 
 /// Asks the session for an upgrade. `head` is ready for the link but for what makes it a CONNECT.
-pub(super) async fn ask<B>(
+pub(super) async fn ask(
     session: &Session,
     mut head: Parts,
     from: Version,
     protocol: Protocol,
-    body: B,
     open: OpenRequest,
-) -> Result<Answer<B>, Cause> {
+) -> Result<Answer, Cause> {
     if !matches!(head.method, Method::GET | Method::CONNECT) {
         let method = HeaderValue::from_str(head.method.as_str()).map_err(|_| Cause::BadHost)?;
         head.headers.insert(stream::METHOD, method);
@@ -109,7 +106,7 @@ pub(super) async fn ask<B>(
                 head.headers_mut().insert(UPGRADE, protocol);
             }
             let link = link.keeping(open);
-            Ok(Answer::Switched(Switched { head, body, link }))
+            Ok(Answer::Switched(Switched { head, link }))
         }
         Switch::Refused(answer) => {
             let answer = read_answer(answer, open)?;

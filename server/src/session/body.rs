@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use ngrnotok_common::link::body::LinkBody;
+use ngrnotok_common::link::body::{Ahead, LinkBody};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::slots::Slot;
@@ -26,6 +26,13 @@ impl SessionBody {
             _upload: upload,
             _slot: slot,
         }
+    }
+}
+
+impl SessionBody {
+    /// The driver of what is still to come.
+    pub fn ahead(&self) -> Ahead {
+        self.body.ahead()
     }
 }
 
