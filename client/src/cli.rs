@@ -82,6 +82,27 @@ pub struct Http {
     #[arg(long)]
     pub insecure_local: bool,
 
+    /// What the local app speaks: http1, h2c (HTTP/2 in clear: gRPC), or auto: http1, and over TLS what
+    /// ALPN finds
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PROTOCOL",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub local_protocol: ProtocolWord,
+
+    /// Host that the local app sees: "rewrite" for its own (localhost:3000), or any VALUE
+    /// [default: the visitor's]
+    #[arg(long, value_name = "rewrite|VALUE", conflicts_with = "dev")]
+    pub host_header: Option<String>,
+
+    /// For dev servers (Vite, Next.js, webpack …): let the app believe that visitors are on this
+    /// machine, and map its redirects, cookies and origins back
+    #[arg(long)]
+    pub dev: bool,
+
     /// off, error, warn, info, debug, trace, or a filter such as ngrnotok=debug
     #[arg(
         long,
@@ -94,6 +115,17 @@ pub struct Http {
     /// Lines for people or one JSON object a line
     #[arg(long, value_enum, env = "NGRNOTOK_OUTPUT", default_value = "auto")]
     pub output: OutputWord,
+}
+
+/// What the local app speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolWord {
+    /// HTTP/1.1, and over TLS what ALPN finds
+    Auto,
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2 with prior knowledge
+    H2c,
 }
 
 /// How to show what happens.

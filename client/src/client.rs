@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::connect::{ConnectError, Connector};
-use crate::local::{Local, LocalError, Target};
+use crate::local::{Local, LocalError, Options, Target};
 use crate::requests::{self, Requests, Witness};
 use crate::session::{self, SessionError};
 use crate::status::{Reporter, Status};
@@ -34,8 +34,8 @@ pub struct Tunnel {
     pub name: Name,
     /// The local app.
     pub target: Target,
-    /// Accept any certificate of an https target.
-    pub insecure_local: bool,
+    /// How to deal with it.
+    pub options: Options,
 }
 
 /// A client that is ready to run.
@@ -113,7 +113,7 @@ impl Client {
             .tunnels
             .into_iter()
             .map(|tunnel| {
-                let local = Local::new(tunnel.target, tunnel.insecure_local, tasks.clone())?;
+                let local = Local::new(tunnel.target, tunnel.options, tasks.clone())?;
                 Ok(Served {
                     name: tunnel.name,
                     local,

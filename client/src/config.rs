@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use http::HeaderValue;
 use ngrnotok_certs::pem::{self, PemError};
 use ngrnotok_certs::pin::PinError;
 use ngrnotok_certs::tls::Trust;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use crate::cli;
 use crate::client::Tunnel;
 use crate::connect::{Connector, ConnectorError};
-use crate::local::{InvalidTarget, Target};
+use crate::local::{HostHeader, InvalidTarget, Options, Protocol, Target};
 use crate::names;
 
 /// What is wrong with the command line; each text says what to do.
@@ -40,6 +41,9 @@ pub enum ConfigError {
         /// Why not.
         source: InvalidName,
     },
+    /// Not a host.
+    #[error("--host-header {0:?} is neither \"rewrite\" nor a host name with an optional port")]
+    HostHeader(String),
     /// Not a server.
     #[error(
         "--server {0:?} is not a host name with an optional port, such as tunnel.example.com or tunnel.example.com:8443"
@@ -94,8 +98,29 @@ pub fn tunnel(args: &cli::Http) -> Result<Tunnel, ConfigError> {
     Ok(Tunnel {
         name,
         target,
-        insecure_local: args.insecure_local,
+        options: Options {
+            protocol: match args.local_protocol {
+                cli::ProtocolWord::Auto => Protocol::Auto,
+                cli::ProtocolWord::Http1 => Protocol::Http1,
+                cli::ProtocolWord::H2c => Protocol::H2c,
+            },
+            insecure: args.insecure_local,
+            host: host_header(args.host_header.as_deref())?,
+            dev: args.dev,
+        },
     })
+}
+
+fn host_header(word: Option<&str>) -> Result<HostHeader, ConfigError> {
+    match word {
+        None => Ok(HostHeader::Keep),
+        Some("rewrite") => Ok(HostHeader::Rewrite),
+        Some(word) => HostPort::parse(word)
+            .ok()
+            .and_then(|_| HeaderValue::from_str(word).ok())
+            .map(HostHeader::Value)
+            .ok_or_else(|| ConfigError::HostHeader(word.to_owned())),
+    }
 }
 
 fn installation() -> Uuid {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::client::Served;
+use crate::local::refusal::{Found, Looked, is_suspect};
 use crate::local::{Local, LocalBody, Switch, Switched, Trouble};
 use crate::requests::{Seen, Witness};
 
@@ -45,7 +46,15 @@ pub(crate) async fn dispatch(
         Ok(Answer::Ordinary(answer)) => {
             witness.note(|| sight.with(tunnel, answer.status(), None));
             let (head, mut body) = answer.into_parts();
-            let answer = Response::from_parts(head, &mut body);
+            let refused = |server: &'static str| {
+                tunnel.local.told_of_refusal();
+                witness.hint(format!(
+                    "{server} refuses visitors by the public host name; start ngrnotok with --dev"
+                ));
+            };
+            let watch = tunnel.local.may_refuse_host() && is_suspect(head.status);
+            let mut looked = Looked::new(&mut body, watch.then_some(&refused as Found<'_>));
+            let answer = Response::from_parts(head, &mut looked);
             let sent = tokio::select! {
                 sent = reply.send(answer) => sent,
                 // The rest of an upload.

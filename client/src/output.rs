@@ -8,7 +8,7 @@ use ngrnotok_common::id::SessionId;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::requests::{Requests, Seen};
+use crate::requests::{Happening, Requests, Seen};
 use crate::status::{State, Status};
 
 /// Lines are written in batches at most this often: a flood of requests must not become a flood of
@@ -65,9 +65,9 @@ pub async fn show(
             }
             // Only after the URL: it is the first thing a program wants to read.
             Some(first) = requests.next(), if lines.been_ready => {
-                lines.request(&first);
-                while let Some(seen) = requests.next_now() {
-                    lines.request(&seen);
+                lines.happening(&first);
+                while let Some(next) = requests.next_now() {
+                    lines.happening(&next);
                 }
                 lines.missed(requests.take_missed());
                 lines.flush(out)?;
@@ -111,6 +111,8 @@ enum Event<'a> {
     },
     /// Requests that came too fast to be shown.
     RequestsSkipped { count: u64 },
+    /// The local app refused in a way that a flag would mend.
+    Hint { text: &'a str },
     /// The server is about to stop.
     Draining,
     /// The link is lost.
@@ -220,6 +222,14 @@ impl Lines {
         // A program reads the URL first; before it there is nothing to reconnect to or to leave.
         if self.been_ready {
             self.event(&event);
+        }
+    }
+
+    fn happening(&mut self, happening: &Happening) {
+        match (happening, self.form) {
+            (Happening::Request(seen), _) => self.request(seen),
+            (Happening::Hint(text), Form::Plain) => self.line(&format!("Hint        {text}")),
+            (Happening::Hint(text), Form::Json) => self.event(&Event::Hint { text }),
         }
     }
 

@@ -33,17 +33,26 @@ pub struct Seen {
     pub trouble: Option<(Cause, String)>,
 }
 
+/// Something to show.
+#[derive(Debug, Clone)]
+pub enum Happening {
+    /// A request went by.
+    Request(Seen),
+    /// The local app refused in a way that a flag would mend: one sentence.
+    Hint(String),
+}
+
 /// The side that sees requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Witness {
-    seen: mpsc::Sender<Seen>,
+    seen: mpsc::Sender<Happening>,
     missed: Arc<AtomicU64>,
 }
 
 /// The side that shows them.
 #[derive(Debug)]
 pub struct Requests {
-    seen: mpsc::Receiver<Seen>,
+    seen: mpsc::Receiver<Happening>,
     missed: Arc<AtomicU64>,
 }
 
@@ -65,22 +74,28 @@ impl Witness {
     /// Notes a request, made only if there is room for it.
     pub(crate) fn note(&self, seen: impl FnOnce() -> Seen) {
         match self.seen.try_reserve() {
-            Ok(place) => place.send(seen()),
+            Ok(place) => place.send(Happening::Request(seen())),
             Err(_) => {
                 self.missed.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
+
+    /// Passes a hint on.
+    pub(crate) fn hint(&self, text: String) {
+        // A full queue means that much else is shown.
+        let _ = self.seen.try_send(Happening::Hint(text));
+    }
 }
 
 impl Requests {
-    /// The next request; `None` when the client is gone. Cancel safety: safe.
-    pub async fn next(&mut self) -> Option<Seen> {
+    /// What happens next; `None` when the client is gone. Cancel safety: safe.
+    pub async fn next(&mut self) -> Option<Happening> {
         self.seen.recv().await
     }
 
-    /// The next request if it is there already.
-    pub fn next_now(&mut self) -> Option<Seen> {
+    /// What has happened already.
+    pub fn next_now(&mut self) -> Option<Happening> {
         self.seen.try_recv().ok()
     }
 

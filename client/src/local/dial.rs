@@ -35,13 +35,68 @@ pub enum LocalError {
     NoUnixSockets,
 }
 
+/// What to offer an app that can choose, by ALPN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offer {
+    Http1,
+    Http2,
+    Either,
+}
+
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spoken {
+    Http1,
+    Http2,
+}
+
+/// An open connection.
+pub(super) struct Dialed {
+    pub(super) stream: Box<dyn Socket>,
+    pub(super) spoken: Spoken,
+}
+
 /// Opens connections to one target.
 #[derive(Debug)]
 pub(super) struct Dialer {
     target: Target,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<Tls>,
     /// `localhost` answered on ::1 the last time.
     prefers_v6: AtomicBool,
+}
+
+/// One configuration for each offer.
+#[derive(Debug)]
+struct Tls {
+    name: ServerName<'static>,
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
+    either: Arc<ClientConfig>,
+}
+
+impl Tls {
+    fn new(host: &str, insecure: bool) -> Result<Self, LocalError> {
+        let trust = match insecure {
+            true => Trust::Anyone,
+            false => Trust::Platform,
+        };
+        let name =
+            ServerName::try_from(host.to_owned()).map_err(|_| LocalError::Name(host.to_owned()))?;
+        Ok(Self {
+            name,
+            http1: client_config(trust.clone(), &[b"http/1.1"])?,
+            http2: client_config(trust.clone(), &[b"h2"])?,
+            either: client_config(trust, &[b"h2", b"http/1.1"])?,
+        })
+    }
+
+    fn config(&self, offer: Offer) -> Arc<ClientConfig> {
+        Arc::clone(match offer {
+            Offer::Http1 => &self.http1,
+            Offer::Http2 => &self.http2,
+            Offer::Either => &self.either,
+        })
+    }
 }
 
 impl Dialer {
@@ -50,16 +105,7 @@ impl Dialer {
             return Err(LocalError::NoUnixSockets);
         }
         let tls = match &target {
-            Target::Https { host, .. } => {
-                let trust = if insecure {
-                    Trust::Anyone
-                } else {
-                    Trust::Platform
-                };
-                let name = ServerName::try_from(host.clone())
-                    .map_err(|_| LocalError::Name(host.clone()))?;
-                Some((client_config(trust, &[b"http/1.1"])?, name))
-            }
+            Target::Https { host, .. } => Some(Tls::new(host, insecure)?),
             _ => None,
         };
         Ok(Self {
@@ -74,20 +120,32 @@ impl Dialer {
     }
 
     /// Opens a connection.
-    pub(super) async fn dial(&self) -> Result<Box<dyn Socket>, Trouble> {
+    pub(super) async fn dial(&self, offer: Offer) -> Result<Dialed, Trouble> {
         let stream = timeout(DIAL_LIMIT, self.connect())
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|error| Trouble::dialing(&self.target, &error))?;
-        let Some((config, name)) = &self.tls else {
-            return Ok(stream);
+        let Some(tls) = &self.tls else {
+            // Prior knowledge: nobody negotiates in clear.
+            let spoken = match offer {
+                Offer::Http2 => Spoken::Http2,
+                Offer::Http1 | Offer::Either => Spoken::Http1,
+            };
+            return Ok(Dialed { stream, spoken });
         };
-        let handshake = TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream);
-        let stream = timeout(DIAL_LIMIT, handshake)
+        let connector = TlsConnector::from(tls.config(offer));
+        let stream = timeout(DIAL_LIMIT, connector.connect(tls.name.clone(), stream))
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|error| Trouble::tls(&self.target, &error))?;
-        Ok(Box::new(stream))
+        let spoken = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Spoken::Http2,
+            _ => Spoken::Http1,
+        };
+        Ok(Dialed {
+            stream: Box::new(stream),
+            spoken,
+        })
     }
 
     async fn connect(&self) -> io::Result<Box<dyn Socket>> {

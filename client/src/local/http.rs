@@ -1,7 +1,9 @@
-//! The exchange with the local app: what a visitor asked, in HTTP/1.1.
+//! The exchange with the local app: what a visitor asked, in the words the app understands.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -15,36 +17,72 @@ use hyper::ext::on_informational;
 use hyper_util::rt::TokioIo;
 use ngrnotok_common::headers;
 use ngrnotok_common::link::body::LinkBody;
+use ngrnotok_common::link::calling::AnswerBody;
 use ngrnotok_common::link::serving::Reply;
+use ngrnotok_common::socket::Socket;
 use tokio_util::task::TaskTracker;
 
-use super::dial::{Dialer, LocalError};
+use super::dial::{Dialer, LocalError, Offer, Spoken};
 use super::pool::{Connection, Pool};
-use super::{Target, Trouble, hello};
+use super::rewrite::{HostHeader, PublicOrigin, Rewrite};
+use super::{Target, Trouble, hello, http2};
 
 /// A head of the local app and what is read ahead of its body: 128 KiB. A larger head would not fit
 /// the link either.
 const BUFFER: usize = 128 * 1024;
 
+/// What the local app speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// HTTP/1.1; over TLS whatever ALPN finds.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge: gRPC servers.
+    H2c,
+}
+
+/// How to deal with a local app.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Accept any certificate of it.
+    pub insecure: bool,
+    /// Which `Host` it sees.
+    pub host: HostHeader,
+    /// Join the public origin with its own.
+    pub dev: bool,
+}
+
 /// The way to one local app.
 #[derive(Debug)]
 pub struct Local {
     dialer: Dialer,
+    rewrite: Rewrite,
     pool: Pool,
-    connections: TaskTracker,
+    shared: http2::Shared,
+    speaks_http2: AtomicBool,
+    offers_http2: bool,
+    refusal_told: AtomicBool,
+    tasks: TaskTracker,
 }
 
 impl Local {
-    /// Prepares the way to `target`; connections run on `connections`.
-    pub fn new(
-        target: Target,
-        insecure: bool,
-        connections: TaskTracker,
-    ) -> Result<Self, LocalError> {
+    /// Prepares the way to `target`; connections run on `tasks`.
+    pub fn new(target: Target, options: Options, tasks: TaskTracker) -> Result<Self, LocalError> {
+        let h2c = options.protocol == Protocol::H2c;
+        let over_tls = matches!(target, Target::Https { .. });
         Ok(Self {
-            dialer: Dialer::new(target, insecure)?,
+            rewrite: Rewrite::new(&target, options.host, options.dev),
+            dialer: Dialer::new(target, options.insecure)?,
             pool: Pool::default(),
-            connections,
+            shared: http2::Shared::default(),
+            speaks_http2: AtomicBool::new(h2c),
+            offers_http2: h2c || (over_tls && options.protocol == Protocol::Auto),
+            refusal_told: AtomicBool::new(false),
+            tasks,
         })
     }
 
@@ -62,7 +100,119 @@ impl Local {
         if *self.target() == Target::Hello {
             return Ok(hello::answer(request).await.map(LocalBody::Own));
         }
-        let mut request = for_http1(request);
+        let (request, public) = self.for_app(request);
+        let mut answer = if self.offers_http2 {
+            self.send_either(request, interim).await?
+        } else {
+            self.send_http1(request, interim, None).await?
+        };
+        for_link(&mut answer);
+        self.rewrite_answer(&mut answer, public.as_ref());
+        Ok(answer)
+    }
+
+    pub(super) fn rewrite_answer<B>(
+        &self,
+        answer: &mut Response<B>,
+        public: Option<&PublicOrigin>,
+    ) {
+        self.rewrite.answer(answer.headers_mut(), public);
+    }
+
+    /// Keeps the connection behind a body that has been read to its end.
+    pub fn done(&self, body: LocalBody) {
+        if let LocalBody::Http1 { connection, .. } = body {
+            self.pool.put(connection);
+        }
+    }
+
+    /// Whether the app may refuse a host that `--dev` would have changed, and nobody has been told yet.
+    pub fn may_refuse_host(&self) -> bool {
+        self.rewrite.keeps_host() && !self.refusal_told.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the developer has been told.
+    pub fn told_of_refusal(&self) {
+        self.refusal_told.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        self.dialer.target()
+    }
+
+    /// What was said on the link, as the next hop says it.
+    pub(super) fn for_app<B>(&self, request: Request<B>) -> (Request<B>, Option<PublicOrigin>) {
+        let (mut head, body) = request.into_parts();
+        headers::strip_hop(&mut head.headers);
+        headers::join_cookies(&mut head.headers);
+        if let Some(authority) = head.uri.authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            head.headers.insert(HOST, host);
+        }
+        head.extensions = Extensions::new();
+        let scheme = head.uri.scheme_str().unwrap_or("http").to_owned();
+        let public = self.rewrite.request(&mut head, &scheme);
+        (Request::from_parts(head, body), public)
+    }
+
+    /// HTTP/2 if the app speaks it. What it speaks over TLS is known once ALPN has found it out.
+    async fn send_either(
+        &self,
+        request: Request<LinkBody>,
+        interim: Option<Reply>,
+    ) -> Result<Response<LocalBody>, Trouble> {
+        if self.speaks_http2.load(Ordering::Relaxed) {
+            let dial = || async { Ok(self.dialer.dial(Offer::Http2).await?.stream) };
+            return self.send_http2(request, interim, dial).await;
+        }
+        if let Some(connection) = self.pool.take() {
+            return self.send_http1(request, interim, Some(connection)).await;
+        }
+        let dialed = self.dialer.dial(Offer::Either).await?;
+        match dialed.spoken {
+            Spoken::Http2 => {
+                self.speaks_http2.store(true, Ordering::Relaxed);
+                let dial = || async { Ok(dialed.stream) };
+                self.send_http2(request, interim, dial).await
+            }
+            Spoken::Http1 => {
+                let connection = self.handshake(dialed.stream).await?;
+                self.send_http1(request, interim, Some(connection)).await
+            }
+        }
+    }
+
+    async fn send_http2<D>(
+        &self,
+        mut request: Request<LinkBody>,
+        interim: Option<Reply>,
+        dial: impl FnOnce() -> D,
+    ) -> Result<Response<LocalBody>, Trouble>
+    where
+        D: Future<Output = Result<Box<dyn Socket>, Trouble>>,
+    {
+        let target = self.target();
+        let requests = self.shared.connection(&self.tasks, target, dial).await?;
+        in_http2(&mut request, matches!(target, Target::Https { .. }));
+        let mut pass = |mut head: Response<()>| {
+            if let Some(reply) = &interim {
+                headers::strip_hop(head.headers_mut());
+                reply.interim(head);
+            }
+        };
+        let answer = http2::send(requests, request, &mut pass, &self.tasks, target).await?;
+        Ok(answer.map(LocalBody::Http2))
+    }
+
+    /// Sends a request on `connection`, on one from the pool, or on a fresh one.
+    async fn send_http1(
+        &self,
+        mut request: Request<LinkBody>,
+        interim: Option<Reply>,
+        connection: Option<Connection>,
+    ) -> Result<Response<LocalBody>, Trouble> {
+        in_http1(&mut request);
         if let Some(reply) = interim {
             on_informational(&mut request, move |head| {
                 let mut interim = Response::new(());
@@ -72,45 +222,42 @@ impl Local {
                 reply.interim(interim);
             });
         }
-        let (answer, connection) = self.send(request).await?;
-        Ok(for_link(answer, connection))
+        let (answer, connection) = self.send_on(connection, request).await?;
+        Ok(answer.map(|body| LocalBody::Http1 { body, connection }))
     }
 
-    /// Sends a request on a connection from the pool, or on a fresh one.
-    pub(super) async fn send(
+    /// See [`Local::send_http1`]; the request is in HTTP/1.1 already.
+    pub(super) async fn send_on(
         &self,
+        connection: Option<Connection>,
         mut request: Request<LinkBody>,
     ) -> Result<(Response<Incoming>, Connection), Trouble> {
-        let mut pooled = self.pool.take();
+        let mut used = connection.or_else(|| self.pool.take());
         loop {
-            let mut connection = match pooled.take() {
+            // Apps close idle connections when they like, also in the moment in which we use one.
+            let again = used.as_ref().and_then(|_| repeatable(&request));
+            let mut connection = match used.take() {
                 Some(connection) => connection,
-                None => self.connect().await?,
+                None => {
+                    self.handshake(self.dialer.dial(Offer::Http1).await?.stream)
+                        .await?
+                }
             };
-            match connection.try_send_request(request).await {
+            let mut failed = match connection.try_send_request(request).await {
                 Ok(answer) => return Ok((answer, connection)),
-                Err(mut unsent) => match unsent.take_message() {
-                    // The app closed an idle connection just now, and nothing of the request left.
-                    Some(message) => request = message,
-                    None => return Err(Trouble::exchange(self.target(), unsent.error())),
-                },
-            }
+                Err(failed) => failed,
+            };
+            request = match (failed.take_message(), again) {
+                // Nothing of it has left.
+                (Some(unsent), _) => unsent,
+                // Nothing of an answer has come.
+                (None, Some(again)) if is_closing(failed.error()) => again,
+                _ => return Err(Trouble::exchange(self.target(), failed.error())),
+            };
         }
     }
 
-    pub(super) fn target(&self) -> &Target {
-        self.dialer.target()
-    }
-
-    /// Keeps the connection behind a body that has been read to its end.
-    pub fn done(&self, body: LocalBody) {
-        if let LocalBody::Incoming { connection, .. } = body {
-            self.pool.put(connection);
-        }
-    }
-
-    async fn connect(&self) -> Result<Connection, Trouble> {
-        let stream = self.dialer.dial().await?;
+    async fn handshake(&self, stream: Box<dyn Socket>) -> Result<Connection, Trouble> {
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER)
             .handshake(TokioIo::new(stream))
@@ -118,9 +265,66 @@ impl Local {
             .map_err(|error| Trouble::exchange(self.target(), &error))?;
         // Ends when its sender is dropped or the app closes; errors reach the exchange that meets them.
         let connection = connection.with_upgrades();
-        self.connections.spawn(async { drop(connection.await) });
+        self.tasks.spawn(async { drop(connection.await) });
         Ok(sender)
     }
+}
+
+/// A copy of a request that may be sent twice (RFC 9110 §9.2.2) and has no body that could be spent.
+fn repeatable(request: &Request<LinkBody>) -> Option<Request<LinkBody>> {
+    if !request.method().is_idempotent() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut again = Request::new(LinkBody::none());
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    *again.extensions_mut() = request.extensions().clone();
+    Some(again)
+}
+
+/// Whether the app closed the connection before it said anything.
+fn is_closing(error: &hyper::Error) -> bool {
+    error.is_incomplete_message()
+        || error.is_closed()
+        || error
+            .source()
+            .is_some_and(|source| source.is::<std::io::Error>())
+}
+
+/// Origin form: where a request goes never depends on what it says.
+pub(super) fn in_http1<B>(request: &mut Request<B>) {
+    let uri = std::mem::take(request.uri_mut());
+    *request.uri_mut() = uri
+        .into_parts()
+        .path_and_query
+        .map_or_else(Uri::default, Uri::from);
+    *request.version_mut() = Version::HTTP_11;
+}
+
+/// `:authority` says what `Host` says (RFC 9113 §8.3.1), `:scheme` how this hop is made.
+fn in_http2<B>(request: &mut Request<B>, over_tls: bool) {
+    if let Some(host) = request.headers_mut().remove(HOST)
+        && let Ok(authority) = http::uri::Authority::try_from(host.as_bytes())
+    {
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.authority = Some(authority);
+        parts.scheme = Some(match over_tls {
+            true => http::uri::Scheme::HTTPS,
+            false => http::uri::Scheme::HTTP,
+        });
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    *request.version_mut() = Version::HTTP_2;
+}
+
+/// What the app said, as the link says it.
+pub(super) fn for_link<B>(answer: &mut Response<B>) {
+    headers::strip_hop(answer.headers_mut());
+    *answer.version_mut() = Version::HTTP_2;
+    *answer.extensions_mut() = Extensions::new();
 }
 
 impl fmt::Display for Local {
@@ -129,77 +333,51 @@ impl fmt::Display for Local {
     }
 }
 
-/// What the app said in HTTP/1.1, as the link says it.
-pub(super) fn for_link(
-    mut answer: Response<Incoming>,
-    connection: Connection,
-) -> Response<LocalBody> {
-    headers::strip_hop(answer.headers_mut());
-    *answer.version_mut() = Version::HTTP_2;
-    *answer.extensions_mut() = Extensions::new();
-    answer.map(|body| LocalBody::Incoming { body, connection })
-}
-
-/// What was said in HTTP/2 on the link, as HTTP/1.1 says it.
-pub(super) fn for_http1(request: Request<LinkBody>) -> Request<LinkBody> {
-    let (mut head, body) = request.into_parts();
-    headers::strip_hop(&mut head.headers);
-    headers::join_cookies(&mut head.headers);
-    if let Some(authority) = head.uri.authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        head.headers.insert(HOST, host);
-    }
-    // Origin form: the target's own address never depends on what the request says.
-    head.uri = head
-        .uri
-        .into_parts()
-        .path_and_query
-        .map_or_else(Uri::default, Uri::from);
-    head.version = Version::HTTP_11;
-    head.extensions = Extensions::new();
-    Request::from_parts(head, body)
-}
-
-/// The body of a local answer, with the connection that it comes from.
+/// The body of a local answer.
 pub enum LocalBody {
-    /// From the app.
-    Incoming {
+    /// In HTTP/1.1.
+    Http1 {
         /// What arrives.
         body: Incoming,
         /// For the next request, once the body has ended.
         connection: Connection,
     },
+    /// In HTTP/2.
+    Http2(AnswerBody),
     /// From the hello page.
     Own(Full<Bytes>),
 }
 
+/// A local app broke off in the middle of a body.
+pub type BodyError = Box<dyn StdError + Send + Sync>;
+
 impl Body for LocalBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            Self::Incoming { body, .. } => Pin::new(body).poll_frame(cx),
-            Self::Own(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map_err(|never| match never {}),
+            Self::Http1 { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Incoming { body, .. } => body.is_end_stream(),
+            Self::Http1 { body, .. } => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
             Self::Own(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Incoming { body, .. } => body.size_hint(),
+            Self::Http1 { body, .. } => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
             Self::Own(body) => body.size_hint(),
         }
     }

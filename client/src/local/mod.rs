@@ -1,20 +1,25 @@
 //! The app on the developer's port.
 //!
 //! [`Target`] says where it is, `dial` opens a connection to it, `pool` keeps the ones that can be used
-//! again, `http` has the exchange itself, `upgrade` the one that leaves HTTP, [`Trouble`] says what went wrong, in words for the developer.
+//! again, `http` has the exchange itself (`http2` for apps that speak it), `rewrite` joins the public
+//! origin with the app's own, `upgrade` the one that leaves HTTP, [`Trouble`] says what went wrong, in words for the developer.
 //! The target is fixed when the client starts: nothing that a visitor or the server sends can make the
 //! client dial anything else.
 
 mod dial;
 mod hello;
 mod http;
+mod http2;
 mod pool;
+pub mod refusal;
+mod rewrite;
 mod target;
 mod trouble;
 mod upgrade;
 
-pub use self::http::{Local, LocalBody};
+pub use self::http::{BodyError, Local, LocalBody, Options, Protocol};
 pub use dial::LocalError;
+pub use rewrite::HostHeader;
 pub use target::{InvalidTarget, Target};
 pub use trouble::Trouble;
 pub use upgrade::{Switch, Switched};

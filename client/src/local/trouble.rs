@@ -25,32 +25,33 @@ impl Trouble {
             io::ErrorKind::NotFound if matches!(target, Target::Unix(_)) => Cause::LocalRefused,
             _ => Cause::LocalUnreachable,
         };
+        Self::new(cause, target, error)
+    }
+
+    /// Some other failure with a target.
+    pub(super) fn new(cause: Cause, target: &Target, reason: &dyn std::fmt::Display) -> Self {
         Self {
             cause,
-            detail: format!("{target}: {error}"),
+            detail: format!("{target}: {reason}"),
         }
     }
 
     /// TLS could not be opened.
     pub(super) fn tls(target: &Target, error: &io::Error) -> Self {
-        Self {
-            cause: Cause::LocalTls,
-            detail: format!("{target}: {error}"),
-        }
+        Self::new(Cause::LocalTls, target, error)
     }
 
     /// The exchange broke before the answer's head.
     pub(super) fn exchange(target: &Target, error: &hyper::Error) -> Self {
-        let cause = if error.is_parse() || error.is_parse_too_large() {
+        let cause = if error.is_parse_too_large() {
+            Cause::LocalHeadTooLarge
+        } else if error.is_parse() {
             Cause::LocalBadResponse
         } else {
             Cause::LocalClosed
         };
         let reason = std::error::Error::source(error)
             .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
-        Self {
-            cause,
-            detail: format!("{target}: {reason}"),
-        }
+        Self::new(cause, target, &reason)
     }
 }

@@ -1,4 +1,5 @@
-//! Upgrades with the local app: what travelled as extended CONNECT becomes an HTTP/1.1 upgrade again.
+//! Upgrades with the local app: what travelled as extended CONNECT becomes an HTTP/1.1 upgrade again,
+//! also for apps that speak HTTP/2 otherwise: few of those take upgrades in any other way.
 
 use data_encoding::BASE64;
 use http::header::{CONNECTION, HeaderName, UPGRADE};
@@ -11,7 +12,7 @@ use ngrnotok_common::protocol::stream;
 use ngrnotok_common::rewound::Rewound;
 use ngrnotok_common::socket::Socket;
 
-use super::http::{Local, LocalBody, for_http1};
+use super::http::{Local, LocalBody, for_link, in_http1};
 use super::{Target, Trouble};
 
 const WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
@@ -44,7 +45,8 @@ impl Local {
         if *self.target() == Target::Hello {
             return self.exchange(request, None).await.map(Switch::Refused);
         }
-        let mut request = for_http1(request);
+        let (mut request, public) = self.for_app(request);
+        in_http1(&mut request);
         let fields = request.headers_mut();
         fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         let protocol = HeaderValue::from_str(protocol).map_err(|_| self.odd("protocol"))?;
@@ -55,9 +57,12 @@ impl Local {
             // A visitor on HTTP/2 has none (RFC 8441 §5); HTTP/1.1 wants one (RFC 6455 §4.1).
             fields.insert(WEBSOCKET_KEY, nonce());
         }
-        let (mut answer, connection) = self.send(request).await?;
+        let (mut answer, connection) = self.send_on(None, request).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Switch::Refused(super::http::for_link(answer, connection)));
+            let mut answer = answer.map(|body| LocalBody::Http1 { body, connection });
+            for_link(&mut answer);
+            self.rewrite_answer(&mut answer, public.as_ref());
+            return Ok(Switch::Refused(answer));
         }
         let agreed = answer.headers_mut().remove(UPGRADE).unwrap_or(protocol);
         headers::strip_hop(answer.headers_mut());
@@ -75,10 +80,8 @@ impl Local {
     }
 
     fn odd(&self, what: &str) -> Trouble {
-        Trouble {
-            cause: Cause::LocalBadResponse,
-            detail: format!("{}: the visitor's {what} cannot be sent", self.target()),
-        }
+        let reason = format!("the visitor's {what} cannot be sent");
+        Trouble::new(Cause::LocalBadResponse, self.target(), &reason)
     }
 }
 

@@ -1,7 +1,6 @@
-//! The two ends of a link: h2 in reversed roles on a connected stream, driven by one task each.
+//! The two ends of a link: HTTP/2 in reversed roles on a stream that both sides have agreed on.
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,12 +8,13 @@ use h2::client::SendRequest;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::io::{Flusher, Gather, gather};
-use super::ping::{Heartbeat, Latency, Pace, Stopped};
+use super::calling::Calling;
+use super::io::Flusher;
+use super::ping::{Heartbeat, Pace, Stopped};
 use super::serving::Serving;
 use super::settings;
 
-/// Why a link ended.
+/// Why a link, or another HTTP/2 connection of ours, ended.
 #[derive(Debug, Error)]
 pub enum LinkError {
     /// The peer answered no PING within the limit.
@@ -28,50 +28,12 @@ pub enum LinkError {
     Socket(#[from] io::Error),
 }
 
-/// The server's end of a link, which is the HTTP/2 client. As a future it drives the link and ends
-/// with it: `Ok` when the peer closed it in good order.
-#[must_use = "a link moves only while this future is polled"]
-pub struct ServerEnd<S: AsyncRead + AsyncWrite + Unpin> {
-    connection: h2::client::Connection<Gather<S>, Bytes>,
-    flusher: Flusher<S>,
-    heartbeat: Heartbeat,
-}
-
-/// Opens the server's end on a stream that has been upgraded.
-pub async fn server_end<S>(stream: S) -> Result<(SendRequest<Bytes>, ServerEnd<S>), LinkError>
+/// Opens the server's end, which is the HTTP/2 client, on a stream that has been upgraded.
+pub async fn server_end<S>(stream: S) -> Result<(SendRequest<Bytes>, Calling<S>), LinkError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (stream, flusher) = gather(stream);
-    let (requests, mut connection) = settings::server_end().handshake(stream).await?;
-    let heartbeat = Heartbeat::new(connection.ping_pong().expect("taken once"), Pace::LINK);
-    let end = ServerEnd {
-        connection,
-        flusher,
-        heartbeat,
-    };
-    Ok((requests, end))
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> ServerEnd<S> {
-    /// The round trip of this link.
-    pub fn latency(&self) -> Latency {
-        self.heartbeat.latency()
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for ServerEnd<S> {
-    type Output = Result<(), LinkError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let connection = Pin::new(&mut this.connection).poll(cx);
-        let rest = finish_round(&mut this.heartbeat, &this.flusher, cx);
-        match connection {
-            Poll::Ready(result) => Poll::Ready(result.map_err(LinkError::from)),
-            Poll::Pending => rest.map(Err),
-        }
-    }
+    Calling::open(stream, &settings::server_end(), Some(Pace::LINK)).await
 }
 
 /// Opens the client's end, which is the HTTP/2 server, on a stream whose upgrade the server has
@@ -85,11 +47,11 @@ where
 
 /// What follows each round of h2: the heartbeat, then one write of all that the round produced.
 pub(super) fn finish_round<S: AsyncWrite + Unpin>(
-    heartbeat: &mut Heartbeat,
+    heartbeat: Option<&mut Heartbeat>,
     flusher: &Flusher<S>,
     cx: &mut Context<'_>,
 ) -> Poll<LinkError> {
-    let beat = heartbeat.poll(cx);
+    let beat = heartbeat.map_or(Poll::Pending, |heartbeat| heartbeat.poll(cx));
     if let Poll::Ready(Err(error)) = flusher.poll(cx) {
         return Poll::Ready(LinkError::Socket(error));
     }
@@ -97,10 +59,4 @@ pub(super) fn finish_round<S: AsyncWrite + Unpin>(
         Stopped::Silent => LinkError::Silent,
         Stopped::Closed(error) => LinkError::Http2(error),
     })
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> std::fmt::Debug for ServerEnd<S> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerEnd").finish_non_exhaustive()
-    }
 }

@@ -72,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Incoming>, LinkError>> {
         let accepted = self.connection.poll_accept(cx);
-        let rest = finish_round(&mut self.heartbeat, &self.flusher, cx);
+        let rest = finish_round(Some(&mut self.heartbeat), &self.flusher, cx);
         match accepted {
             Poll::Ready(Some(Ok((request, respond)))) => {
                 Poll::Ready(Ok(Some((request, Reply::new(respond)))))

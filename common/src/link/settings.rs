@@ -62,8 +62,9 @@ pub const NOTSENT_LOWAT: u32 = 128 * 1024;
 /// How long a peer may take for each step before the link is up.
 pub const OPEN_LIMIT: Duration = Duration::from_secs(10);
 
-/// HTTP/2 of the server's end, which is the HTTP/2 client.
-pub(super) fn server_end() -> h2::client::Builder {
+/// HTTP/2 of the server's end, which is the HTTP/2 client. The tunnel client speaks it, too, to local
+/// apps.
+pub fn server_end() -> h2::client::Builder {
     let mut builder = h2::client::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)

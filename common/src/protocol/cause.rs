@@ -54,6 +54,8 @@ pub enum Cause {
     LocalTls,
     /// The local app spoke something other than HTTP.
     LocalBadResponse,
+    /// The head of the local app's answer is longer than a tunnel carries.
+    LocalHeadTooLarge,
     /// The local app closed the connection without an answer.
     LocalClosed,
 }
@@ -71,7 +73,7 @@ struct Entry {
 }
 
 /// Ordered like the enum; a test holds them together.
-const CATALOGUE: [Entry; 15] = [
+const CATALOGUE: [Entry; 16] = [
     Entry {
         cause: Cause::BadHost,
         side: Side::Visitor,
@@ -197,6 +199,15 @@ const CATALOGUE: [Entry; 15] = [
         proxy_error: "http_protocol_error",
         title: "The local app did not answer in HTTP",
         fix: "Check that the port belongs to a web server; use an https:// target if it speaks TLS.",
+    },
+    Entry {
+        cause: Cause::LocalHeadTooLarge,
+        side: Side::Local,
+        code: "local_head_too_large",
+        status: 502,
+        proxy_error: "http_response_header_section_size",
+        title: "The head of the local app's answer is too long",
+        fix: "Send fewer or smaller header fields and cookies: up to 128 KiB of them are carried.",
     },
     Entry {
         cause: Cause::LocalClosed,

@@ -5,27 +5,21 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use ngrnotok_common::link::body::{Ahead, LinkBody};
-use tokio_util::task::AbortOnDropHandle;
+use ngrnotok_common::link::body::Ahead;
+use ngrnotok_common::link::calling::AnswerBody;
 
 use super::slots::Slot;
 
-/// The body of an answer, and all that lives as long as the exchange: its place among the session's
-/// streams and the rest of the upload, if the answer came before its end.
+/// The body of an answer with its place among the session's streams.
 #[derive(Debug)]
 pub struct SessionBody {
-    body: LinkBody,
-    _upload: Option<AbortOnDropHandle<()>>,
+    body: AnswerBody,
     _slot: Slot,
 }
 
 impl SessionBody {
-    pub(super) fn new(body: LinkBody, upload: Option<AbortOnDropHandle<()>>, slot: Slot) -> Self {
-        Self {
-            body,
-            _upload: upload,
-            _slot: slot,
-        }
+    pub(super) fn new(body: AnswerBody, slot: Slot) -> Self {
+        Self { body, _slot: slot }
     }
 }
 

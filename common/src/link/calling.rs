@@ -1,0 +1,185 @@
+//! The HTTP/2 client role on a connected stream: the server's end of a link, and in the tunnel client
+//! the connection to a local app that speaks HTTP/2.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::client::{Builder, SendRequest};
+use http::header::EXPECT;
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::sleep;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::body::{Ahead, LinkBody, pump};
+use super::io::{Flusher, Gather, gather};
+use super::open::{LinkError, finish_round};
+use super::ping::{Heartbeat, Latency, Pace};
+
+/// A connection on which we send requests. As a future it drives the connection and ends with it: `Ok`
+/// when the peer closed it in good order.
+#[must_use = "a connection moves only while this future is polled"]
+pub struct Calling<S: AsyncRead + AsyncWrite + Unpin> {
+    connection: h2::client::Connection<Gather<S>, Bytes>,
+    flusher: Flusher<S>,
+    heartbeat: Option<Heartbeat>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Calling<S> {
+    /// Writes our preface. `pace` is for peers that are ours: strangers may take PINGs amiss.
+    pub async fn open(
+        stream: S,
+        settings: &Builder,
+        pace: Option<Pace>,
+    ) -> Result<(SendRequest<Bytes>, Self), LinkError> {
+        let (stream, flusher) = gather(stream);
+        let (requests, mut connection) = settings.handshake(stream).await?;
+        let pings = connection.ping_pong().expect("taken once");
+        let calling = Self {
+            connection,
+            flusher,
+            heartbeat: pace.map(|pace| Heartbeat::new(pings, pace)),
+        };
+        Ok((requests, calling))
+    }
+
+    /// The round trip of this connection, if it is measured.
+    pub fn latency(&self) -> Option<Latency> {
+        self.heartbeat.as_ref().map(Heartbeat::latency)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Calling<S> {
+    type Output = Result<(), LinkError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let connection = Pin::new(&mut this.connection).poll(cx);
+        let rest = finish_round(this.heartbeat.as_mut(), &this.flusher, cx);
+        match connection {
+            Poll::Ready(result) => Poll::Ready(result.map_err(LinkError::from)),
+            Poll::Pending => rest.map(Err),
+        }
+    }
+}
+
+/// How long a body is held back for an app that says neither 100 nor anything else: 2 s. Such apps
+/// exist, and visitors send anyway after a while (RFC 9110 §10.1.1).
+const CONTINUE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Sends one request and returns its answer as soon as the head is there. Interim answers that come
+/// before go to `interim`; what is left of the upload then goes on as one of `tasks`.
+///
+/// The body of a request that expects `100-continue` is not asked for before the far side has said so:
+/// that is its decision, not ours.
+///
+/// Cancel safety: dropping the future, or later the body of the answer, resets the stream with CANCEL.
+pub async fn exchange<B>(
+    mut requests: SendRequest<Bytes>,
+    head: Request<()>,
+    body: B,
+    interim: &mut (dyn FnMut(Response<()>) + Send),
+    tasks: &TaskTracker,
+) -> Result<Response<AnswerBody>, h2::Error>
+where
+    B: Body<Data = Bytes, Error: Send> + Send + 'static,
+{
+    let bodiless = body.is_end_stream();
+    let mut held = expects_continue(&head).then(|| Box::pin(sleep(CONTINUE_LIMIT)));
+    let (mut answer, stream) = requests.send_request(head, bodiless)?;
+    let mut upload = (!bodiless).then(|| Box::pin(pump(body, stream, Reason::CANCEL)));
+
+    // Most uploads end before the answer begins, so they run right here; what is left of one then gets
+    // a task of its own, which dies with the answer's body.
+    let answer = poll_fn(|cx| {
+        while let Poll::Ready(Some(Ok(head))) = answer.poll_informational(cx) {
+            if head.status() == StatusCode::CONTINUE {
+                held = None;
+            }
+            interim(head);
+        }
+        if let Some(limit) = &mut held
+            && limit.as_mut().poll(cx).is_ready()
+        {
+            held = None;
+        }
+        if held.is_none()
+            && let Some(rest) = &mut upload
+            && rest.as_mut().poll(cx).is_ready()
+        {
+            upload = None;
+        }
+        Pin::new(&mut answer).poll(cx)
+    });
+    let answer = answer.await?;
+    // An app that has answered without asking for the body does not want it.
+    let upload = upload.filter(|_| held.is_none()).map(|rest| {
+        // Whatever ends it early has already ended one side of the exchange.
+        let rest = async { drop(rest.await) };
+        AbortOnDropHandle::new(tasks.spawn(rest))
+    });
+    Ok(answer.map(|stream| AnswerBody {
+        body: LinkBody::new(stream),
+        _upload: upload,
+    }))
+}
+
+fn expects_continue(head: &Request<()>) -> bool {
+    head.headers()
+        .get(EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// The body of an answer, with the rest of the upload if the answer came before its end.
+#[derive(Debug)]
+pub struct AnswerBody {
+    body: LinkBody,
+    _upload: Option<AbortOnDropHandle<()>>,
+}
+
+impl AnswerBody {
+    /// A body without an upload beside it.
+    pub fn new(body: LinkBody) -> Self {
+        Self {
+            body,
+            _upload: None,
+        }
+    }
+
+    /// The driver of what is still to come.
+    pub fn ahead(&self) -> Ahead {
+        self.body.ahead()
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> fmt::Debug for Calling<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calling").finish_non_exhaustive()
+    }
+}
