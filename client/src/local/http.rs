@@ -177,7 +177,7 @@ impl Local {
                 self.send_http2(request, interim, dial).await
             }
             Spoken::Http1 => {
-                let connection = self.handshake(dialed.stream).await?;
+                let connection = (self.handshake(dialed.stream).await?, false);
                 self.send_http1(request, interim, Some(connection)).await
             }
         }
@@ -210,7 +210,7 @@ impl Local {
         &self,
         mut request: Request<LinkBody>,
         interim: Option<Reply>,
-        connection: Option<Connection>,
+        connection: Option<(Connection, bool)>,
     ) -> Result<Response<LocalBody>, Trouble> {
         in_http1(&mut request);
         if let Some(reply) = interim {
@@ -229,15 +229,18 @@ impl Local {
     /// See [`Local::send_http1`]; the request is in HTTP/1.1 already.
     pub(super) async fn send_on(
         &self,
-        connection: Option<Connection>,
+        connection: Option<(Connection, bool)>,
         mut request: Request<LinkBody>,
     ) -> Result<(Response<Incoming>, Connection), Trouble> {
-        let mut used = connection.or_else(|| self.pool.take());
+        let mut known = connection.or_else(|| self.pool.take());
         loop {
             // Apps close idle connections when they like, also in the moment in which we use one.
-            let again = used.as_ref().and_then(|_| repeatable(&request));
-            let mut connection = match used.take() {
-                Some(connection) => connection,
+            let again = match &known {
+                Some((_, true)) => repeatable(&request),
+                _ => None,
+            };
+            let mut connection = match known.take() {
+                Some((connection, _)) => connection,
                 None => {
                     self.handshake(self.dialer.dial(Offer::Http1).await?.stream)
                         .await?

@@ -16,6 +16,9 @@ const KEPT: usize = 256;
 /// Idle time after which a connection is let go.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
+/// No app closes a connection that was idle for less than this: 0.5 s.
+const FRESH: Duration = Duration::from_millis(500);
+
 /// A connection to the local app.
 pub(super) type Connection = SendRequest<LinkBody>;
 
@@ -26,12 +29,13 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// A connection that is ready for the next request, if there is one.
-    pub(super) fn take(&self) -> Option<Connection> {
+    /// A connection that is ready for the next request, if there is one, and whether it has been idle
+    /// for so long that the app may be closing it just now.
+    pub(super) fn take(&self) -> Option<(Connection, bool)> {
         let mut idle = self.lock();
-        while let Some((connection, _)) = idle.pop() {
+        while let Some((connection, since)) = idle.pop() {
             if connection.is_ready() {
-                return Some(connection);
+                return Some((connection, since.elapsed() > FRESH));
             }
             // Closed by the app, or stuck with an upload that nobody reads: dropping it ends it.
         }

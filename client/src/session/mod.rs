@@ -80,6 +80,8 @@ pub(crate) async fn serve(
     let mut leaving = false;
     loop {
         tokio::select! {
+            // Requests first: there is a bounded number of them, and the rest is rare.
+            biased;
             incoming = link.accept() => match incoming? {
                 Some((request, reply)) => {
                     let tunnels = Arc::clone(&client.tunnels);

@@ -59,7 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     }
 
     /// The next request; `None` when the connection has ended in good order. Every other stream of it
-    /// moves only while this is awaited.
+    /// moves only while this is awaited, so come back for the next one at once.
     ///
     /// Cancel safety: safe.
     pub async fn accept(&mut self) -> Result<Option<Incoming>, LinkError> {
@@ -72,13 +72,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Incoming>, LinkError>> {
         let accepted = self.connection.poll_accept(cx);
+        // The round goes on while there are requests; its writes leave together at its end.
+        if let Poll::Ready(Some(Ok((request, respond)))) = accepted {
+            return Poll::Ready(Ok(Some((request, Reply::new(respond)))));
+        }
         let rest = finish_round(Some(&mut self.heartbeat), &self.flusher, cx);
         match accepted {
-            Poll::Ready(Some(Ok((request, respond)))) => {
-                Poll::Ready(Ok(Some((request, Reply::new(respond)))))
-            }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error.into())),
-            Poll::Ready(None) => Poll::Ready(Ok(None)),
+            Poll::Ready(ended) => Poll::Ready(ended.transpose().map(|_| None).map_err(Into::into)),
             Poll::Pending => rest.map(Err),
         }
     }

@@ -24,7 +24,7 @@ pub(super) const HEAD_LIMIT: Duration = Duration::from_secs(15);
 pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// A visitor who takes nothing while bytes wait for it.
-pub(super) const STALL_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const STALL_LIMIT: Duration = Duration::from_secs(90);
 
 /// How long and how much of an unwanted upload is read after the answer.
 const LINGER_LIMIT: Duration = Duration::from_secs(2);
