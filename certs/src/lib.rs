@@ -5,6 +5,7 @@
 //! - [`Identity`] is what a server shows: a certificate chain and its key.
 //! - [`dev`] is a certificate authority for development, which issues identities on the spot.
 //! - [`pin`] names a server by the hash of its public key, for servers no authority vouches for.
+//! - [`failure`] tells why a handshake failed, in words.
 //! - [`tls`] makes rustls configurations of all these. No other place in the workspace does, so
 //!   that provider, cipher suites and key exchange are the same everywhere.
 //!
@@ -14,6 +15,7 @@
 #![warn(missing_docs)]
 
 pub mod dev;
+pub mod failure;
 mod identity;
 pub mod pem;
 pub mod pin;

@@ -70,12 +70,18 @@ pub struct Http {
         long,
         value_name = "FILE",
         env = "NGRNOTOK_SERVER_CA",
-        conflicts_with = "server_pin"
+        conflicts_with = "server_pin",
+        requires = "server"
     )]
     pub server_ca: Option<PathBuf>,
 
     /// Trust a server by the hash of its key, as ngrnotok-server --dev-cert prints it
-    #[arg(long, value_name = "sha256:HEX", env = "NGRNOTOK_SERVER_PIN")]
+    #[arg(
+        long,
+        value_name = "sha256:HEX",
+        env = "NGRNOTOK_SERVER_PIN",
+        requires = "server"
+    )]
     pub server_pin: Option<String>,
 
     /// Accept any certificate of an https:// target

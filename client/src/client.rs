@@ -151,8 +151,11 @@ impl Client {
     /// safety: dropping the future drops the link at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ClientError> {
         let ended = supervise::run(&self.shared, shutdown).await;
-        self.shared.tasks.close();
-        let _ = tokio::time::timeout(session::FAREWELL, self.shared.tasks.wait()).await;
+        let Shared { tunnels, tasks, .. } = self.shared;
+        // With the last exchange goes the pool, and with it the idle connections to the local app.
+        drop(tunnels);
+        tasks.close();
+        let _ = tokio::time::timeout(session::FAREWELL, tasks.wait()).await;
         ended
     }
 }

@@ -56,7 +56,7 @@ pub enum ConfigError {
     #[error("--server-pin: {0}")]
     Pin(#[from] PinError),
     /// Not a certificate.
-    #[error("--server-ca: failed to {0}")]
+    #[error("--server-ca: {0}")]
     Authority(#[from] PemError),
     /// No token in the file.
     #[error("failed to read the token file {}: {source}", file.display())]
@@ -134,6 +134,9 @@ fn installation() -> Uuid {
 /// The server to use; `None`: one of our own in this process.
 pub fn remote(args: &cli::Http) -> Result<Option<Remote>, ConfigError> {
     let Some(word) = args.server.as_deref().filter(|word| !word.is_empty()) else {
+        if args.token_file.is_some() {
+            warn!("the token file is not used: without --server there is nobody to show it to");
+        }
         return Ok(None);
     };
     let HostPort { host, port } =

@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use ngrnotok_certs::pin::WrongKey;
+use ngrnotok_certs::failure;
 use ngrnotok_certs::tls::{TlsError, Trust, link_client_config};
 use ngrnotok_common::link::io::{ReadAhead, tune};
 use ngrnotok_common::link::settings::OPEN_LIMIT;
@@ -232,24 +232,11 @@ async fn refusal(answer: Response<Incoming>) -> Problem {
 }
 
 fn tls_reason(error: &io::Error) -> String {
-    let inner = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let Some(inner) = inner else {
-        return error.to_string();
-    };
-    if let Some(wrong) = WrongKey::within(inner) {
-        return wrong.to_string();
+    let mut reason = failure::in_words(error);
+    if reason.contains("not signed by an authority") {
+        reason.push_str(
+            "; name the authority with --server-ca FILE or the key with --server-pin sha256:…",
+        );
     }
-    match inner {
-        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
-            "its certificate is not signed by an authority that this machine trusts; \
-             name the authority with --server-ca FILE or the key with --server-pin sha256:…"
-                .to_owned()
-        }
-        rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol) => {
-            "it is no ngrnotok-server, or tunnels have another port there".to_owned()
-        }
-        other => other.to_string(),
-    }
+    reason
 }

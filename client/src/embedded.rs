@@ -38,7 +38,7 @@ pub struct Embedded {
 #[derive(Debug, Error)]
 pub enum EmbeddedError {
     /// No certificates.
-    #[error("failed to {0}")]
+    #[error("{0}")]
     Certificate(#[from] DevError),
     /// No place for the token.
     #[error("failed to {0}")]

@@ -26,3 +26,8 @@ pub mod status;
 mod supervise;
 
 pub use client::{Client, ClientError, Config, Tunnel};
+pub use connect::Connector;
+pub use local::{Options, Target};
+pub use ngrnotok_certs::tls::Trust;
+pub use ngrnotok_common::hostname::Name;
+pub use ngrnotok_common::secret::Secret;

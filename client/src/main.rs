@@ -1,6 +1,8 @@
 //! `ngrnotok`: parse, check, find or start a server, serve, leave.
 
+use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 use ngrnotok::cli::{self, Cli, Command, OutputWord};
@@ -115,17 +117,31 @@ async fn run(remote: Remote, tunnel: Tunnel, opening: Opening, form: Form) -> Re
     })?;
     let requests = client.take_requests().expect("taken once");
     let status = client.status();
-    let mut stdout = std::io::stdout();
+    let mut stdout = io::stdout();
     let mut showing = std::pin::pin!(output::show(form, opening, status, requests, &mut stdout));
     let running = client.run(shutdown::signal());
     let ended = tokio::select! {
-        ended = running => ended,
+        ended = running => {
+            // The client is gone, so this ends too, once all is shown.
+            let _ = tokio::time::timeout(LAST_LINES, showing).await;
+            ended
+        }
         // Whoever read our lines has left (a closed pipe): so do we.
-        written = &mut showing => return written.map_err(|error| Failure::Other(error.to_string())),
+        written = &mut showing => {
+            return match written {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    Err(Failure::Other(error.to_string()))
+                }
+                _ => Ok(()),
+            };
+        }
         () = impatience() => return Ok(()),
     };
     Ok(ended?)
 }
+
+/// How long the last lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The second Ctrl-C: whoever presses it does not want to wait for open requests.
 async fn impatience() {

@@ -58,7 +58,11 @@ pub async fn show(
         tokio::select! {
             changed = status.changed() => {
                 if changed.is_err() {
-                    return Ok(());
+                    while let Some(next) = requests.next_now() {
+                        lines.happening(&next);
+                    }
+                    lines.missed(requests.take_missed());
+                    return lines.flush(out);
                 }
                 lines.status(&status.borrow_and_update().clone());
                 lines.flush(out)?;

@@ -1,29 +1,36 @@
 //! The end of a process, asked for by its user.
 
 /// Resolves when the user or the service manager asks this process to stop: Ctrl-C anywhere,
-/// SIGTERM on Unix. May be awaited again for the second, impatient signal.
+/// SIGTERM on Unix. May be called again for the second, impatient signal.
 ///
-/// Cancel safety: safe; a signal that comes between two calls is not lost once the first call has
-/// been polled, because the handlers stay installed.
-pub async fn signal() {
+/// On Unix the handlers are there from the call on, so that whoever is told that a program is up can
+/// stop it in good order at once. Cancel safety: safe; the handlers stay installed.
+pub fn signal() -> impl Future<Output = ()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            },
-            // Without a handler SIGTERM ends the process the rude way; Ctrl-C may still work.
-            Err(_) => interrupt().await,
+        let terminate = signal(SignalKind::terminate()).ok();
+        let interrupt = signal(SignalKind::interrupt()).ok();
+        async {
+            tokio::select! {
+                () = comes(terminate) => {}
+                () = comes(interrupt) => {}
+            }
         }
     }
     #[cfg(not(unix))]
-    interrupt().await;
+    async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
-async fn interrupt() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+/// Without a handler a signal ends the process the rude way.
+#[cfg(unix)]
+async fn comes(signal: Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(mut signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }

@@ -22,9 +22,11 @@ pub fn start(wish: &str) -> Result<(), InvalidLevel> {
     let invalid = || InvalidLevel { wish: wish.into() };
     let directives = match wish.parse::<tracing::level_filters::LevelFilter>() {
         Ok(level) => format!(
-            "{others},ngrnotok={level},ngrnotok_server={level},ngrnotok_common={level},ngrnotok_certs={level}",
+            "{others},rustls_platform_verifier=off,ngrnotok={level},ngrnotok_server={level},ngrnotok_common={level},ngrnotok_certs={level}",
             others = level.min(tracing::level_filters::LevelFilter::WARN),
         ),
+        // A single word that is no level is a typing error, not the name of a module.
+        Err(_) if !wish.contains('=') => return Err(invalid()),
         Err(_) => wish.to_owned(),
     };
     let filter = EnvFilter::builder()

@@ -1,8 +1,10 @@
 //! The command line of `ngrnotok-server`, as typed. `config` makes checked types of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -64,6 +66,9 @@ pub enum TokenCommand {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Check flags, environment and file together; exit code 2 and the reason if something is wrong
+    #[command(after_help = "\
+Flags stand where they stand for serving:\n  \
+ngrnotok-server --domain tunnel.example.com --dev-cert config check")]
     Check,
 }
 
@@ -112,6 +117,11 @@ pub struct Settings {
     #[arg(long, value_name = "IP:PORT", env = "NGRNOTOK_SERVER_ADMIN")]
     pub admin: Option<String>,
 
+    /// Port in the printed URLs and in redirects, where visitors use another one than we listen on
+    /// [default: the one we listen on]
+    #[arg(long, value_name = "PORT", env = "NGRNOTOK_SERVER_PUBLIC_PORT")]
+    pub public_port: Option<u16>,
+
     /// Certificate chain, PEM; a wildcard for *.DOMAIN
     #[arg(long, value_name = "FILE", env = "NGRNOTOK_SERVER_CERT")]
     pub cert: Option<PathBuf>,
@@ -121,7 +131,7 @@ pub struct Settings {
     pub key: Option<PathBuf>,
 
     /// Make certificates with an authority of our own, kept in the state folder (dev-ca.pem)
-    #[arg(long, env = "NGRNOTOK_SERVER_DEV_CERT", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_possible_values = true)]
+    #[arg(long, env = "NGRNOTOK_SERVER_DEV_CERT", num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub dev_cert: Option<bool>,
 
     /// Folder for tokens and the development authority
@@ -135,17 +145,17 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
 
     /// Let clients in that have no token
-    #[arg(long, env = "NGRNOTOK_SERVER_ALLOW_ANONYMOUS", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_possible_values = true)]
+    #[arg(long, env = "NGRNOTOK_SERVER_ALLOW_ANONYMOUS", num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub allow_anonymous: Option<bool>,
 
     /// Networks of our own proxies, whose X-Forwarded-* is believed
     #[arg(
         long,
-        value_name = "CIDR",
+        value_name = "IP[/BITS]",
         env = "NGRNOTOK_SERVER_TRUSTED_PROXIES",
         value_delimiter = ','
     )]
-    pub trusted_proxies: Option<Vec<IpNet>>,
+    pub trusted_proxies: Option<Vec<Network>>,
 
     /// Threads, each with its own connections [default: the processor's cores]
     #[arg(long, value_name = "N", env = "NGRNOTOK_SERVER_SHARDS")]
@@ -175,6 +185,30 @@ pub enum HttpModeWord {
     Serve,
 }
 
+/// A network, or a single address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Network(pub IpNet);
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        word.parse::<IpNet>()
+            .or_else(|_| word.parse::<IpAddr>().map(IpNet::from))
+            .map(Self)
+            .map_err(|_| format!("{word:?} is neither an address nor a network such as 10.0.0.0/8"))
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        word.parse()
+    }
+}
+
 impl Settings {
     /// These settings where they are set, `other`'s elsewhere.
     #[must_use]
@@ -186,6 +220,7 @@ impl Settings {
             http_mode: self.http_mode.or(other.http_mode),
             tunnel: self.tunnel.or(other.tunnel),
             admin: self.admin.or(other.admin),
+            public_port: self.public_port.or(other.public_port),
             cert: self.cert.or(other.cert),
             key: self.key.or(other.key),
             dev_cert: self.dev_cert.or(other.dev_cert),

@@ -10,12 +10,13 @@ use ngrnotok_certs::Identity;
 use ngrnotok_certs::dev::{DevAuthority, DevError};
 use ngrnotok_certs::pem::PemError;
 use ngrnotok_certs::pin::Pin;
+use ngrnotok_certs::tls::{TlsError, server_config};
 use ngrnotok_common::folders;
 use ngrnotok_common::hostname::HostPort;
 use thiserror::Error;
 
 use crate::auth::{Anonymous, Auth};
-use crate::cli::{HttpModeWord, Settings};
+use crate::cli::{HttpModeWord, Network, Settings};
 use crate::edge::HttpMode;
 use crate::store::{Store, StoreError};
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub http_mode: HttpMode,
     /// TLS for links alone; none: they share `https`.
     pub tunnel: Vec<SocketAddr>,
+    /// The port in URLs and redirects; `None`: the one we listen on.
+    pub public_port: Option<u16>,
     /// Health and readiness; `None`: off.
     pub admin: Option<SocketAddr>,
     /// The certificate for `*.domain`.
@@ -58,6 +61,7 @@ impl Config {
             http: Vec::new(),
             http_mode: HttpMode::Serve,
             tunnel: Vec::new(),
+            public_port: None,
             admin: None,
             identity: None,
             auth,
@@ -114,14 +118,20 @@ pub enum ConfigError {
     /// A redirect to nowhere.
     #[error("--http-mode redirect leads to https, but there is no --https address")]
     RedirectToNowhere,
+    /// No way in for tunnel clients.
+    #[error("tunnel clients need an address with TLS: give --https, or --tunnel beside --http")]
+    NoTunnels,
+    /// Certificate and key cannot be used together.
+    #[error("the certificate cannot be used: {0}")]
+    Tls(#[from] TlsError),
     /// A PEM file.
-    #[error("failed to {0}")]
+    #[error("{0}")]
     Pem(#[from] PemError),
     /// The development authority.
-    #[error("failed to {0}")]
+    #[error("{0}")]
     Dev(#[from] DevError),
     /// The token store.
-    #[error("failed to {0}{because}", because = because(.0))]
+    #[error("failed to {0}")]
     Store(#[from] StoreError),
     /// Open to the world with no token to ask for.
     #[error(
@@ -136,10 +146,6 @@ pub enum ConfigError {
         /// Where tokens would be.
         state_dir: PathBuf,
     },
-}
-
-fn because(error: &StoreError) -> String {
-    std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"))
 }
 
 /// A checked configuration, and what its operator should be told.
@@ -174,8 +180,17 @@ pub fn state_dir(settings: &Settings) -> PathBuf {
         .unwrap_or_else(|| folders::state("ngrnotok-server"))
 }
 
+/// Whether checking may make what is not there: the development authority, the token store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effects {
+    /// To serve afterwards.
+    Allowed,
+    /// Just to know.
+    None,
+}
+
 /// Checks settings and opens what they name: certificates, keys, the token store.
-pub async fn check(settings: Settings) -> Result<Checked, ConfigError> {
+pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, ConfigError> {
     let domain = domain(settings.domain.as_deref())?;
     let state_dir = state_dir(&settings);
     let https = settings
@@ -194,21 +209,32 @@ pub async fn check(settings: Settings) -> Result<Checked, ConfigError> {
         None if https.is_empty() => HttpMode::Serve,
         None => HttpMode::Redirect,
     };
+    if https.is_empty() && tunnel.is_empty() {
+        return Err(ConfigError::NoTunnels);
+    }
     let mut dev = None;
     let identity = match (settings.cert, settings.key, settings.dev_cert) {
         (Some(cert), Some(key), None | Some(false)) => Identity::load(&cert, &key)?,
         (None, None, Some(true)) => {
-            let authority = DevAuthority::load_or_create(&state_dir)?;
+            let authority = match effects {
+                Effects::None if !state_dir.join("dev-ca.pem").exists() => {
+                    DevAuthority::generate()?
+                }
+                _ => DevAuthority::load_or_create(&state_dir)?,
+            };
             dev = Some((state_dir.join("dev-ca.pem"), authority.pin()));
             authority.issue(&dev_names(&domain, https.iter().chain(&tunnel)))?
         }
         (None, None, _) => return Err(ConfigError::NoCertificate { domain }),
         _ => return Err(ConfigError::Certificate),
     };
+    // Certificate and key may each be fine and not belong together.
+    server_config(identity.clone(), &[])?;
     let auth = auth(
         https.iter().chain(&tunnel),
         settings.allow_anonymous.unwrap_or(false),
         &state_dir,
+        effects,
     )
     .await?;
     let defaults = Config::new(domain, auth);
@@ -220,7 +246,13 @@ pub async fn check(settings: Settings) -> Result<Checked, ConfigError> {
         admin: admin(settings.admin.as_deref())?,
         identity: Some(identity),
         shards: settings.shards.unwrap_or(defaults.shards),
-        trusted_proxies: settings.trusted_proxies.unwrap_or_default(),
+        trusted_proxies: settings
+            .trusted_proxies
+            .unwrap_or_default()
+            .into_iter()
+            .map(|Network(network)| network)
+            .collect(),
+        public_port: settings.public_port,
         max_connections: settings
             .max_connections
             .map_or(defaults.max_connections, NonZeroUsize::get),
@@ -276,8 +308,12 @@ async fn auth(
     mut doors: impl Iterator<Item = &SocketAddr>,
     allow_anonymous: bool,
     state_dir: &Path,
+    effects: Effects,
 ) -> Result<Auth, ConfigError> {
-    let store = Store::open(state_dir)?;
+    let store = match effects {
+        Effects::None if !state_dir.join("server.db").exists() => Store::in_memory()?,
+        _ => Store::open(state_dir)?,
+    };
     let anonymous = match doors.find(|address| !address.ip().is_loopback()) {
         _ if allow_anonymous => Anonymous::Always,
         None => Anonymous::WhileNoTokenExists,

@@ -72,7 +72,11 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
             Ok((stream, peer)) => {
                 // Every socket of ours sends small things that somebody waits for.
                 if stream.set_nodelay(true).is_ok() {
-                    return (stream, peer);
+                    // A dual-stack socket shows IPv4 peers as ::ffff:192.0.2.1.
+                    return (
+                        stream,
+                        SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+                    );
                 }
             }
             Err(error) if is_the_peers(&error) => {}

@@ -7,7 +7,7 @@ use clap::Parser as _;
 use ngrnotok_common::{shutdown, telemetry};
 use ngrnotok_server::auth::create_token;
 use ngrnotok_server::cli::{Cli, Command, ConfigCommand, Settings, TokenCommand};
-use ngrnotok_server::config::{self, Checked};
+use ngrnotok_server::config::{self, Checked, Effects};
 use ngrnotok_server::server::Server;
 use ngrnotok_server::store::Store;
 
@@ -50,14 +50,14 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             Ok(new_token(&wishes, &account).await?)
         }
         Some(Command::Config(ConfigCommand::Check)) => {
-            config::check(wishes)
+            config::check(wishes, Effects::None)
                 .await
                 .map_err(|error| settings(error.into()))?;
             println!("The configuration is good.");
             Ok(())
         }
         None => {
-            let checked = config::check(wishes)
+            let checked = config::check(wishes, Effects::Allowed)
                 .await
                 .map_err(|error| settings(error.into()))?;
             Ok(serve(checked).await?)
@@ -83,6 +83,7 @@ async fn new_token(wishes: &Settings, account: &str) -> anyhow::Result<()> {
 
 async fn serve(checked: Checked) -> anyhow::Result<()> {
     let domain = checked.config.domain.clone();
+    let stop = shutdown::signal();
     let server = Server::bind(checked.config).context("failed to start")?;
     let addresses = server.addresses();
     println!("ngrnotok-server {}", env!("CARGO_PKG_VERSION"));
@@ -103,12 +104,20 @@ async fn serve(checked: Checked) -> anyhow::Result<()> {
         println!("authority  {}", file.display());
         println!("pin        {pin}");
     }
-    let all_done = server.run(shutdown::signal()).await;
+    let all_done = server.run(stop).await;
     anyhow::ensure!(all_done, "some requests were cut off at the drain limit");
     Ok(())
 }
 
 fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
-    eprintln!("ngrnotok-server: {error:#}");
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Some errors tell their source themselves.
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    eprintln!("ngrnotok-server{text}");
     ExitCode::from(code)
 }

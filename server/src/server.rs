@@ -134,7 +134,9 @@ impl Server {
         let (drain, stop, end) =
             <(CancellationToken, CancellationToken, CancellationToken)>::default();
         let (handover, inboxes) = Handover::new(shards);
-        let https_port = addresses.https.first().map(SocketAddr::port);
+        let https_port = config
+            .public_port
+            .or_else(|| addresses.https.first().map(SocketAddr::port));
         let doors = Doors {
             edge: Arc::new(Edge {
                 registry: registry.clone(),
@@ -153,7 +155,7 @@ impl Server {
                 auth: config.auth,
                 registry: registry.clone(),
                 tls: link_server_config(identity, &[ALPN])?,
-                urls: public_urls(&config.domain, &addresses),
+                urls: public_urls(&config.domain, config.public_port, &addresses),
                 tasks: links.clone(),
                 drain: drain.clone(),
                 drain_limit: config.drain_limit,
@@ -273,8 +275,8 @@ fn local_address(
         .map_err(|source| StartError::Listen { address, source })
 }
 
-fn public_urls(domain: &str, addresses: &Addresses) -> PublicUrls {
-    let (scheme, port) = match (addresses.https.first(), addresses.http.first()) {
+fn public_urls(domain: &str, port: Option<u16>, addresses: &Addresses) -> PublicUrls {
+    let (scheme, own_port) = match (addresses.https.first(), addresses.http.first()) {
         (Some(https), _) => ("https", https.port()),
         (None, Some(http)) => ("http", http.port()),
         (None, None) => unreachable!("checked before binding"),
@@ -282,6 +284,6 @@ fn public_urls(domain: &str, addresses: &Addresses) -> PublicUrls {
     PublicUrls {
         scheme,
         domain: domain.into(),
-        port,
+        port: port.unwrap_or(own_port),
     }
 }

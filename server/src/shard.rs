@@ -12,7 +12,7 @@ use std::time::Duration;
 use ngrnotok_common::protocol::ALPN;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -99,8 +99,9 @@ impl Doors {
         loop {
             // A full house lets newcomers wait in the kernel's queue.
             let next = async {
-                let place = Arc::clone(&self.places).acquire_owned().await;
-                (accept(&listener).await, place)
+                // In this order: a door that waits for somebody must hold no place.
+                let arrived = accept(&listener).await;
+                (arrived, Arc::clone(&self.places).acquire_owned().await)
             };
             let ((stream, peer), place) = tokio::select! {
                 next = next => next,
@@ -135,7 +136,7 @@ impl Doors {
             return self.edge.visit_plain(here, stream, arrival).await;
         }
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
-        let hello = timeout_at(deadline, hello).await??;
+        let hello = self.edge.opens(deadline, hello).await?;
         let for_a_link = hello
             .client_hello()
             .alpn()

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{Extensions, HeaderValue, Request, Response, Uri, Version};
+use http::{Extensions, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -19,6 +19,7 @@ use ngrnotok_common::headers;
 use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::link::calling::AnswerBody;
 use ngrnotok_common::link::serving::Reply;
+use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::socket::Socket;
 use tokio_util::task::TaskTracker;
 
@@ -223,6 +224,12 @@ impl Local {
             });
         }
         let (answer, connection) = self.send_on(connection, request).await?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Trouble {
+                cause: Cause::LocalBadResponse,
+                detail: format!("{}: it switched protocols unasked", self.target()),
+            });
+        }
         Ok(answer.map(|body| LocalBody::Http1 { body, connection }))
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use ngrnotok_certs::failure;
 use ngrnotok_common::protocol::cause::Cause;
 
 use super::Target;
@@ -38,7 +39,7 @@ impl Trouble {
 
     /// TLS could not be opened.
     pub(super) fn tls(target: &Target, error: &io::Error) -> Self {
-        Self::new(Cause::LocalTls, target, error)
+        Self::new(Cause::LocalTls, target, &failure::in_words(error))
     }
 
     /// The exchange broke before the answer's head.

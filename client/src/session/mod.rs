@@ -92,9 +92,13 @@ pub(crate) async fn serve(
             },
             // It ends when the server ends it, or after our goodbye.
             ended = &mut control, if talking => {
-                ended?;
                 talking = false;
-                link.drain();
+                match ended {
+                    Ok(()) => link.drain(),
+                    // The link itself knows better why it broke.
+                    Err(SessionError::Control(ControlError::Link(_)) | SessionError::Link(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
             () = leave.cancelled(), if !leaving => {
                 leaving = true;

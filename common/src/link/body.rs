@@ -17,6 +17,8 @@ use h2::{Reason, RecvStream, SendStream};
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 
+use crate::headers::strip_hop;
+
 /// The body of a message that arrives as a stream of HTTP/2.
 ///
 /// Dropping it before its end resets the stream with CANCEL, once the sending half is gone too.
@@ -266,7 +268,9 @@ where
                 }
             }
             Err(frame) => {
-                if let Ok(trailers) = frame.into_trailers() {
+                if let Ok(mut trailers) = frame.into_trailers() {
+                    // Fields of the connection and our own are no more welcome here than in a head.
+                    strip_hop(&mut trailers);
                     return Ok(stream.send_trailers(trailers)?);
                 }
             }

@@ -216,7 +216,7 @@ const CATALOGUE: [Entry; 16] = [
         status: 502,
         proxy_error: "http_response_incomplete",
         title: "The local app closed the connection without an answer",
-        fix: "Look at the local app's own log: it probably crashed on this request.",
+        fix: "Look at the local app's own log: it probably crashed on this request, or it speaks TLS and wants an https:// target.",
     },
 ];
 

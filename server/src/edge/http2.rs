@@ -1,6 +1,7 @@
 //! A visitor's connection in HTTP/2, spoken by h2 itself: hyper would lose the exact ends of streams
 //! and every interim answer.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,7 +16,7 @@ use ngrnotok_common::link::ping::Pace;
 use ngrnotok_common::link::serving::{Reply, Serving};
 use ngrnotok_common::socket::Socket;
 use ngrnotok_common::splice::{StreamEnd, splice};
-use tokio::time::timeout;
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::activity::{Activity, Advice, HEAD_LIMIT, OpenRequest, Patience, Watched};
@@ -68,10 +69,17 @@ where
     let activity = Activity::new();
     // HTTP/2 sends frames between requests that begin no head.
     let stream = Watched::new(stream, Arc::clone(&activity), false);
-    let opened = timeout(HEAD_LIMIT, Serving::open(stream, &settings(), PACE)).await;
-    let Ok(Ok(connection)) = opened else {
-        debug!("visitor's connection ended before it was up");
-        return;
+    let settings = settings();
+    let opening = async {
+        let opened = Serving::open(stream, &settings, PACE).await;
+        opened.map_err(io::Error::other)
+    };
+    let connection = match edge.opens(Instant::now() + HEAD_LIMIT, opening).await {
+        Ok(connection) => connection,
+        Err(error) => {
+            debug!(%error, "visitor's connection ended before it was up");
+            return;
+        }
     };
     let mut connection = pin!(connection);
     let mut patience = Patience::new(&activity, &edge.drain);

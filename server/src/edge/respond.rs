@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -66,6 +66,10 @@ pub(super) fn cause(cause: Cause, taste: Taste) -> Response<EdgeBody> {
         ))
         .expect("the catalogue is visible ASCII without quotes"),
     );
+    if cause.status() == StatusCode::METHOD_NOT_ALLOWED {
+        // RFC 9110 §15.5.6 wants the list; the local app knows it, and every method reaches it.
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, OPTIONS"));
+    }
     if cause.status() == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
     }

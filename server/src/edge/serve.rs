@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use ngrnotok_common::hostname::HostPort;
@@ -10,7 +11,7 @@ use ngrnotok_common::socket::Socket;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::StartHandshake;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,6 +53,9 @@ pub struct Edge {
     pub drain: CancellationToken,
 }
 
+/// What a connection has in a drain to come up with its first request: 0.5 s.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
+
 /// A connection that has just been accepted.
 #[derive(Debug)]
 pub struct Arrival {
@@ -86,10 +90,26 @@ impl Edge {
         stream: TcpStream,
         arrival: Arrival,
     ) -> io::Result<()> {
-        let opening = timeout_at(arrival.deadline, sniff::opening(stream)).await??;
+        let opening = self.opens(arrival.deadline, sniff::opening(stream)).await?;
         let home = opening.host().and_then(|host| self.home(host));
         let visit = Visit::plain(opening, arrival)?;
         self.pass_on(here, home, visit).await
+    }
+
+    /// What comes before the first request: it must come in time, and in a drain soon.
+    pub(crate) async fn opens<T>(
+        &self,
+        deadline: Instant,
+        opening: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        let draining = async {
+            self.drain.cancelled().await;
+            sleep(DRAIN_GRACE).await;
+        };
+        tokio::select! {
+            opened = timeout_at(deadline, opening) => opened?,
+            () = draining => Err(io::ErrorKind::Interrupted.into()),
+        }
     }
 
     /// The shard on which the session of a host lives.
@@ -128,7 +148,9 @@ impl Edge {
                 };
                 let name = accepted.client_hello().server_name().map(ToOwned::to_owned);
                 let hello = StartHandshake::from_parts(*accepted, TcpStream::from_std(stream)?);
-                let stream = timeout_at(arrival.deadline, hello.into_stream(config)).await??;
+                let stream = self
+                    .opens(arrival.deadline, hello.into_stream(config))
+                    .await?;
                 let protocol = match stream.get_ref().1.alpn_protocol() {
                     Some(b"h2") => Protocol::Http2,
                     _ => Protocol::Http1,
@@ -146,7 +168,7 @@ impl Edge {
     }
 
     fn visitor(&self, arrival: &Arrival, scheme: Scheme, server_name: Option<&str>) -> Visitor {
-        let address = arrival.peer.ip().to_canonical();
+        let address = arrival.peer.ip();
         let trusted = self
             .trusted_proxies
             .iter()

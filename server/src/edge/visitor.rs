@@ -42,8 +42,7 @@ impl Visitor {
         server_name: Option<&str>,
         trusted: bool,
     ) -> Self {
-        // A dual-stack socket shows IPv4 visitors as ::ffff:192.0.2.1.
-        let address = peer.ip().to_canonical();
+        let address = peer.ip();
         let mut forwarded = match address {
             IpAddr::V4(address) => format!("for={address}"),
             IpAddr::V6(address) => format!("for=\"[{address}]\""),

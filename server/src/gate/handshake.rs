@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use ngrnotok_common::protocol::handshake::{
     LinkRequest, NotALink, PTTH, Problem, switching_protocols,
 };
+use ngrnotok_common::rewound::Rewound;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::error;
 
@@ -34,7 +35,7 @@ pub(super) struct Admitted {
 /// Serves the one request on a connection and gives the connection back if it became a link.
 ///
 /// Cancel safety: dropping the future closes the connection.
-pub(super) async fn admit<S>(stream: S, auth: &Auth) -> Result<(S, Admitted), GateError>
+pub(super) async fn admit<S>(stream: S, auth: &Auth) -> Result<(Rewound<S>, Admitted), GateError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -57,11 +58,9 @@ where
         .await?
         .downcast::<TokioIo<S>>()
         .expect("the connection is the one we put in");
-    // The server speaks first on a link, so nothing can be there yet.
-    if !parts.read_buf.is_empty() {
-        return Err(GateError::Protocol("spoke before its turn"));
-    }
-    Ok((parts.io.into_inner(), admitted))
+    // A client may send its SETTINGS before it has seen ours (RFC 9113 §3.4).
+    let stream = Rewound::new(parts.read_buf, parts.io.into_inner());
+    Ok((stream, admitted))
 }
 
 type Outcome = Result<(Admitted, OnUpgrade), Problem>;

@@ -142,7 +142,10 @@ impl Gate {
             let stream = hello.into_stream(Arc::clone(&self.tls)).await?;
             handshake::admit(stream, &self.auth).await
         };
-        let (stream, admitted) = timeout(OPEN_LIMIT, opening).await??;
+        let (stream, admitted) = tokio::select! {
+            opened = timeout(OPEN_LIMIT, opening) => opened??,
+            () = self.stop.cancelled() => return Err(GateError::Protocol("came while the server stops")),
+        };
         let (requests, end) = server_end(stream).await?;
         let mut link = AbortOnDropHandle::new(self.tasks.spawn(end));
 
@@ -166,6 +169,15 @@ impl Gate {
         let ended = control::converse(self, session, reader, writer).await;
         match &ended {
             Ok(why) => info!(session = %id, why, "session ended"),
+            Err(ControlError::Link(_)) => {
+                // The link itself knows better why it broke.
+                let why = timeout(FAREWELL, &mut link).await;
+                let why = match why {
+                    Ok(Ok(Err(error))) => error.to_string(),
+                    _ => "the client closed the link".to_owned(),
+                };
+                info!(session = %id, why, "session ended");
+            }
             Err(error) => info!(session = %id, %error, "session ended"),
         }
         // Names are released; streams that are open still finish.

@@ -30,10 +30,16 @@ pub struct Registry {
     routes: Arc<DashMap<Name, Route>>,
 }
 
-/// The name is held by another live session.
-#[derive(Debug, Error)]
-#[error("the name {0} is taken by another client that is online")]
-pub struct NameTaken(pub Name);
+/// The name is held by a live session.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum NameTaken {
+    /// By another one.
+    #[error("the name {0} is taken by another client that is online")]
+    ByAnother(Name),
+    /// By the one that asks.
+    #[error("this session holds the name {0} already")]
+    ByItself(Name),
+}
 
 impl Registry {
     /// An empty registry for single labels under `domain` (lower case, no dot in front).
@@ -86,7 +92,10 @@ impl Registry {
     /// Takes a name until the returned claim is dropped. Of two who race exactly one wins.
     pub fn claim(&self, name: Name, route: Route) -> Result<Claim, NameTaken> {
         match self.routes.entry(name.clone()) {
-            Entry::Occupied(_) => Err(NameTaken(name)),
+            Entry::Occupied(held) if held.get().session == route.session => {
+                Err(NameTaken::ByItself(name))
+            }
+            Entry::Occupied(_) => Err(NameTaken::ByAnother(name)),
             Entry::Vacant(place) => {
                 let claim = Claim {
                     routes: Arc::clone(&self.routes),

@@ -1,0 +1,218 @@
+//! The server's program: what it refuses to start with, and its commands.
+
+use insta::assert_snapshot;
+use ngrnotok_tests::program::Scratch;
+use ngrnotok_tests::run;
+
+use crate::{RunningServer, ngrnotok_server, steady, without_folder};
+
+/// Runs the server with arguments that end it, and shows what it said.
+async fn shown(scratch: &Scratch, args: &[&str]) -> String {
+    let ended = ngrnotok_server(scratch, args).output().await;
+    without_folder(&ended.shown(), scratch)
+}
+
+#[test]
+fn a_server_needs_a_domain_and_a_certificate() {
+    run(async {
+        let scratch = Scratch::new();
+        assert_snapshot!(shown(&scratch, &[]).await);
+        assert_snapshot!(shown(&scratch, &["--domain", "tunnel.test"]).await);
+        let url = ["--domain", "https://tunnel.test", "--dev-cert"];
+        assert_snapshot!(shown(&scratch, &url).await);
+    });
+}
+
+#[test]
+fn a_server_open_to_the_world_needs_a_token() {
+    run(async {
+        let scratch = Scratch::new();
+        // Refused before it listens anywhere.
+        let args = [
+            "--domain",
+            "tunnel.test",
+            "--https",
+            "0.0.0.0:0",
+            "--dev-cert",
+        ];
+        assert_snapshot!(shown(&scratch, &args).await);
+    });
+}
+
+#[test]
+fn a_token_opens_the_server_to_the_world() {
+    run(async {
+        let scratch = Scratch::new();
+        let made = ngrnotok_server(&scratch, &["token", "create", "--account", "ann"]);
+        assert_eq!(made.output().await.code, Some(0));
+        let args = ["config", "check"];
+        let world = [
+            "--domain",
+            "tunnel.test",
+            "--https",
+            "0.0.0.0:0",
+            "--dev-cert",
+        ];
+        let checked = ngrnotok_server(&scratch, &[&world[..], &args[..]].concat());
+        let checked = checked.output().await;
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+        assert_eq!(checked.stdout, "The configuration is good.\n");
+    });
+}
+
+#[test]
+fn a_wrong_word_in_the_file_is_found_by_line_and_column() {
+    run(async {
+        let scratch = Scratch::new();
+        let file = scratch.file(
+            "server.toml",
+            "domain = \"tunnel.test\"\n\nhtps = [\"127.0.0.1:0\"]\n",
+        );
+        let check = ["--config", file.to_str().unwrap(), "config", "check"];
+        let ended = ngrnotok_server(&scratch, &check).output().await;
+        assert_eq!(ended.code, Some(2));
+        assert!(
+            ended.stderr.contains("line 3, column 1"),
+            "{}",
+            ended.stderr
+        );
+        assert!(ended.stderr.contains("htps"), "{}", ended.stderr);
+    });
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    run(async {
+        let scratch = Scratch::new();
+        let file = scratch.file("server.toml", "domain = \"bad domain\"\ndev-cert = true\n");
+        let file = file.to_str().unwrap();
+        let check = ["--config", file, "config", "check"];
+        let bad = ngrnotok_server(&scratch, &check).output().await;
+        assert!(bad.stderr.contains("\"bad domain\""), "{}", bad.stderr);
+        let bad = ngrnotok_server(&scratch, &check).env("NGRNOTOK_SERVER_DOMAIN", "worse one");
+        let bad = bad.output().await;
+        assert!(bad.stderr.contains("\"worse one\""), "{}", bad.stderr);
+        let check = [
+            "--config",
+            file,
+            "--domain",
+            "tunnel.test",
+            "--https",
+            "127.0.0.1:0",
+        ];
+        let good = ngrnotok_server(&scratch, &check).args(["config", "check"]);
+        let good = good
+            .env("NGRNOTOK_SERVER_DOMAIN", "worse one")
+            .output()
+            .await;
+        assert_eq!(good.code, Some(0), "{}", good.stderr);
+    });
+}
+
+#[test]
+fn a_token_is_printed_once_and_kept_as_a_hash() {
+    run(async {
+        let scratch = Scratch::new();
+        let state = scratch.path().join("state");
+        let create = ["token", "create", "--account", "ann", "--state-dir"];
+        let create = ngrnotok_server(&scratch, &create).args([&state]);
+        let made = create.output().await;
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+        let token = made.stdout.strip_suffix('\n').unwrap();
+        assert!(token.starts_with("ngrt_") && !token.contains(char::is_whitespace));
+        assert!(!made.stderr.contains(token), "{}", made.stderr);
+        let secret = token.rsplit('_').next().unwrap();
+        let mut read = 0;
+        for file in std::fs::read_dir(&state).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            read += bytes.len();
+            let found = bytes
+                .windows(secret.len())
+                .any(|part| part == secret.as_bytes());
+            assert!(!found, "the secret is on the disk");
+        }
+        assert!(read > 0);
+    });
+}
+
+#[test]
+fn a_bad_account_is_no_account() {
+    run(async {
+        let scratch = Scratch::new();
+        for account in ["Ann", "", "anonymous", "a b"] {
+            let create = ["token", "create", "--account", account];
+            let ended = ngrnotok_server(&scratch, &create).output().await;
+            assert_ne!(ended.code, Some(0), "{account:?}");
+            assert_eq!(ended.stdout, "");
+        }
+    });
+}
+
+#[test]
+fn a_server_says_where_it_listens_and_ends_when_told() {
+    run(async {
+        let scratch = Scratch::new();
+        for signal in ["TERM", "INT"] {
+            let server = RunningServer::start(&scratch, &[]).await;
+            assert!(server.https.starts_with("127.0.0.1:"), "{}", server.https);
+            assert!(server.pin.starts_with("sha256:") && server.pin.len() == 71);
+            server.program.signal(signal).await;
+            assert_eq!(server.program.ended().await.0, Some(0), "SIG{signal}");
+        }
+    });
+}
+
+#[test]
+fn a_server_prints_its_addresses_in_order() {
+    run(async {
+        let scratch = Scratch::new();
+        let args = [
+            "--domain",
+            "tunnel.test",
+            "--https",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--tunnel",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--dev-cert",
+            "--log",
+            "off",
+        ];
+        let mut server = ngrnotok_server(&scratch, &args).start();
+        let mut lines = String::new();
+        for _ in 0..8 {
+            lines.push_str(&server.line().await);
+            lines.push('\n');
+        }
+        let pin = lines.rsplit("sha256:").next().unwrap().to_owned();
+        assert_snapshot!(steady(&lines.replace(&pin, "HEX\n"), &scratch));
+    });
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    run(async {
+        let scratch = Scratch::new();
+        let server = RunningServer::start(&scratch, &[]).await;
+        let args = [
+            "--domain",
+            "tunnel.test",
+            "--admin",
+            "off",
+            "--dev-cert",
+            "--https",
+        ];
+        let second = ngrnotok_server(&scratch, &args).args([&server.https]);
+        let second = second.output().await;
+        assert_eq!(second.code, Some(1));
+        assert!(second.stderr.contains(&server.https), "{}", second.stderr);
+        assert!(
+            second.stderr.contains("another program has it"),
+            "{}",
+            second.stderr
+        );
+    });
+}

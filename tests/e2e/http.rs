@@ -1,0 +1,280 @@
+//! What a request and its answer are made of arrives as it was sent, in every version of HTTP.
+
+use http::Response;
+use http_body_util::BodyExt;
+use ngrnotok_tests::body::{empty, full};
+use ngrnotok_tests::origin::{Origin, values};
+use ngrnotok_tests::run;
+use ngrnotok_tests::visitor::Via;
+use ngrnotok_tests::world::World;
+
+#[test]
+fn an_answer_arrives_with_just_what_the_app_said() {
+    run(async {
+        let app = Origin::writing(
+            "HTTP/1.1 418 I'm a teapot\r\nX-Tea: green\r\nContent-Length: 15\r\n\r\nshort and stout",
+        );
+        let world = World::of(&app.await).await;
+        for via in Via::ALL {
+            let answer = world.visit(via).await.get("/pot").await;
+            assert_eq!(answer.status, 418, "{via:?}");
+            assert_eq!(answer.text(), "short and stout");
+            assert_eq!(answer.field("x-tea"), "green");
+            assert_eq!(answer.field("content-length"), "15");
+            assert_eq!(answer.headers.len(), 2, "{:?}", answer.headers);
+        }
+    });
+}
+
+#[test]
+fn a_posted_body_reaches_the_app() {
+    run(async {
+        let app = Origin::http(async |request| {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            Response::new(full([b"got ", body.as_ref()].concat()))
+        });
+        let world = World::of(&app.await).await;
+        for via in Via::ALL {
+            let visitor = world.visit(via).await;
+            let request = visitor.request("POST", "/form").body(full("a=1&b=2"));
+            let answer = visitor.send(request.unwrap()).await;
+            assert_eq!(answer.text(), "got a=1&b=2", "{via:?}");
+        }
+    });
+}
+
+#[test]
+fn the_answer_to_head_has_a_length_and_no_body() {
+    run(async {
+        let app = Origin::saying("twelve bytes").await;
+        let world = World::of(&app).await;
+        for via in Via::ALL {
+            let visitor = world.visit(via).await;
+            let head = visitor.request("HEAD", "/").body(empty()).unwrap();
+            let answer = visitor.send(head).await;
+            assert_eq!(answer.status, 200, "{via:?}");
+            assert_eq!(answer.field("content-length"), "12");
+            assert_eq!(answer.text(), "");
+            assert_eq!(visitor.get("/").await.text(), "twelve bytes");
+        }
+    });
+}
+
+#[test]
+fn no_content_and_not_modified_have_no_body() {
+    run(async {
+        let app = Origin::raw(async |mut wire| {
+            while let Some(head) = wire.next_head().await {
+                let answer = match head.starts_with("GET /empty") {
+                    true => "HTTP/1.1 204 No Content\r\n\r\n",
+                    false => "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+                };
+                wire.say(answer).await;
+            }
+        });
+        let world = World::of(&app.await).await;
+        for via in Via::ALL {
+            let visitor = world.visit(via).await;
+            for (path, status) in [("/empty", 204), ("/same", 304)] {
+                let answer = visitor.get(path).await;
+                assert_eq!(
+                    (answer.status.as_u16(), answer.text()),
+                    (status, ""),
+                    "{via:?}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn a_path_travels_as_it_was_written() {
+    run(async {
+        let world = World::of(&Origin::mirror().await).await;
+        for via in Via::ALL {
+            let visitor = world.visit(via).await;
+            for path in [
+                "//two//slashes",
+                "/a/../b/./c",
+                "/%2e%2E/%2f%C3%A9",
+                "/a;b=c,d/e:f@g",
+                "/q?a=%20&b=+&c=?/..//",
+                "/?",
+                "/a|b^c{d}",
+            ] {
+                let arrived = visitor.get(path).await;
+                let line = arrived.text().lines().next();
+                assert_eq!(line, Some(format!("GET {path}").as_str()), "{via:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_question_about_the_whole_server_reaches_the_app() {
+    run(async {
+        let world = World::of(&Origin::mirror().await).await;
+        let mut wire = world.wire(Via::Http1, "app").await;
+        wire.say("OPTIONS * HTTP/1.1\r\nHost: app.tunnel.test\r\n\r\n")
+            .await;
+        let answer = wire.answer().await;
+        assert!(
+            answer.text().starts_with("OPTIONS *\n"),
+            "{}",
+            answer.text()
+        );
+    });
+}
+
+#[test]
+fn fields_of_the_visitors_connection_stay_there() {
+    run(async {
+        let world = World::of(&Origin::mirror().await).await;
+        let mut wire = world.wire(Via::PlainHttp1, "app").await;
+        wire.say(
+            "GET / HTTP/1.1\r\nHost: app.tunnel.test\r\nX-Kept: 1\r\n\
+             Connection: keep-alive, X-Mine\r\nX-Mine: 2\r\nKeep-Alive: timeout=5\r\n\
+             Proxy-Connection: keep-alive\r\nTE: gzip\r\nUpgrade: h2c\r\n\r\n",
+        )
+        .await;
+        let arrived = wire.answer().await.text().to_owned();
+        assert!(arrived.contains("x-kept: 1\n"), "{arrived}");
+        for field in [
+            "connection",
+            "x-mine",
+            "keep-alive",
+            "proxy-conn",
+            "te:",
+            "upgrade",
+        ] {
+            assert!(
+                !arrived.contains(&format!("\n{field}")),
+                "{field} in {arrived}"
+            );
+        }
+    });
+}
+
+#[test]
+fn fields_of_the_apps_connection_stay_there() {
+    run(async {
+        let app = Origin::writing(
+            "HTTP/1.1 200 OK\r\nX-Kept: 1\r\nConnection: close, X-Mine\r\nX-Mine: 2\r\n\
+             Keep-Alive: timeout=5\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nok",
+        );
+        let world = World::of(&app.await).await;
+        for via in Via::ALL {
+            let visitor = world.visit(via).await;
+            let answer = visitor.get("/").await;
+            assert_eq!(answer.field("x-kept"), "1", "{via:?}");
+            for field in ["connection", "x-mine", "keep-alive", "upgrade"] {
+                assert_eq!(answer.field(field), "", "{via:?}");
+            }
+            // The app's wish to close was about its own connection.
+            assert_eq!(visitor.get("/again").await.status, 200);
+        }
+    });
+}
+
+#[test]
+fn a_repeated_field_stays_repeated_and_in_order() {
+    run(async {
+        let app = Origin::http(async |request| {
+            assert_eq!(values(request.headers(), "x-many"), ["1", "2", "1"]);
+            let answer = Response::builder().header("set-cookie", "a=1; Path=/");
+            answer.header("set-cookie", "b=2").body(empty()).unwrap()
+        });
+        let world = World::of(&app.await).await;
+        for via in Via::ALL {
+            let visitor = world.visit(via).await;
+            let request = visitor.request("GET", "/").header("x-many", "1");
+            let request = request.header("x-many", "2").header("x-many", "1");
+            let answer = visitor.send(request.body(empty()).unwrap()).await;
+            let cookies = values(&answer.headers, "set-cookie");
+            assert_eq!(cookies, ["a=1; Path=/", "b=2"], "{via:?}");
+        }
+    });
+}
+
+#[test]
+fn the_host_arrives_as_the_visitor_wrote_it() {
+    run(async {
+        let world = World::of(&Origin::mirror().await).await;
+        for via in Via::ALL {
+            let visitor = world.visit(via).await;
+            for written in [
+                "app.tunnel.test",
+                "App.Tunnel.TEST:4711",
+                "app.tunnel.test.",
+            ] {
+                let arrived = visitor.clone().asking_for(written).get("/").await;
+                let hosts = arrived.text().matches("\nhost: ").count();
+                assert_eq!(hosts, 1, "{via:?}");
+                let line = format!("\nhost: {written}\n");
+                assert!(arrived.text().contains(&line), "{via:?} {}", arrived.text());
+            }
+        }
+    });
+}
+
+#[test]
+fn cookie_crumbs_of_http2_are_joined() {
+    run(async {
+        let world = World::of(&Origin::mirror().await).await;
+        for via in [Via::Http2, Via::PlainHttp2] {
+            let visitor = world.visit(via).await;
+            let request = visitor.request("GET", "/").header("cookie", "a=1");
+            let request = request.header("cookie", "b=2").body(empty()).unwrap();
+            let arrived = visitor.send(request).await;
+            assert!(arrived.text().contains("\ncookie: a=1; b=2\n"), "{via:?}");
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_ends_with_its_connection_is_whole() {
+    run(async {
+        let app = Origin::writing("HTTP/1.1 200 OK\r\n\r\nno length, no chunks").await;
+        let world = World::of(&app).await;
+        for via in Via::ALL {
+            let answer = world.visit(via).await.get("/").await;
+            assert_eq!(answer.text(), "no length, no chunks", "{via:?}");
+        }
+    });
+}
+
+#[test]
+fn a_visitor_of_http_1_0_gets_no_chunks() {
+    run(async {
+        let app = Origin::writing(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n",
+        );
+        let world = World::of(&app.await).await;
+        let mut wire = world.wire(Via::PlainHttp1, "app").await;
+        wire.say("GET / HTTP/1.0\r\nHost: app.tunnel.test\r\n\r\n")
+            .await;
+        let head = wire.head().await;
+        assert!(head.starts_with("HTTP/1.0 200 OK\r\n"), "{head}");
+        assert_eq!(wire.rest().await, "abcdef");
+    });
+}
+
+#[test]
+fn who_waits_for_100_continue_is_told_to_go_on() {
+    run(async {
+        let app = Origin::http(async |request| {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            Response::new(full(body))
+        });
+        let world = World::of(&app.await).await;
+        let mut wire = world.wire(Via::Http1, "app").await;
+        wire.say(
+            "POST / HTTP/1.1\r\nHost: app.tunnel.test\r\nContent-Length: 4\r\n\
+             Expect: 100-continue\r\n\r\n",
+        )
+        .await;
+        assert!(wire.head().await.starts_with("HTTP/1.1 100 "));
+        wire.say("body").await;
+        assert_eq!(wire.answer().await.text(), "body");
+    });
+}

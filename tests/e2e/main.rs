@@ -1,0 +1,17 @@
+//! A tunnel from end to end: visitors, server, client and local app in one process, real sockets
+//! between them.
+
+mod auth;
+mod departures;
+mod drain;
+mod embedded;
+mod failures;
+mod forwarded;
+mod framing;
+mod http;
+mod limits;
+mod link;
+mod routing;
+mod storm;
+mod streaming;
+mod upgrades;

@@ -1,0 +1,211 @@
+//! The two programs as their users run them: a process, its lines, its exit code.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+
+use crate::soon;
+
+/// A folder of its own for what a program keeps; removed on drop.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A new empty folder.
+    pub fn new() -> Self {
+        let name = format!("ngrnotok-tests-{}", uuid::Uuid::new_v4());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).expect("a folder can be made");
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file in it, for its owner alone.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("a file can be written");
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, private).expect("it is ours");
+        path
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A program that is about to run, with nothing of ours in its environment.
+#[derive(Debug)]
+pub struct Program(Command);
+
+impl Program {
+    /// The program in `file`, which believes to be called `name`; it keeps its state in `scratch`.
+    pub fn new(file: &str, name: &str, scratch: &Scratch) -> Self {
+        let mut command = Command::new(file);
+        for (variable, _) in std::env::vars_os() {
+            let ours = variable
+                .to_str()
+                .is_some_and(|name| name.starts_with("NGRNOTOK"));
+            if ours || variable == "STATE_DIRECTORY" {
+                command.env_remove(variable);
+            }
+        }
+        command
+            .arg0(name)
+            .env("XDG_STATE_HOME", scratch.path())
+            .env("NO_COLOR", "1")
+            .env("TZ", "UTC")
+            .env_remove("COLUMNS")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        Self(command)
+    }
+
+    /// Adds arguments.
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.0.args(args);
+        self
+    }
+
+    /// Adds a variable to its environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    /// Runs it to its end.
+    pub async fn output(mut self) -> Ended {
+        let output = soon("the end of a program", self.0.output()).await;
+        Ended::new(&output.expect("the program can be started"))
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Running {
+        let mut child = self.0.spawn().expect("the program can be started");
+        let stdout = child.stdout.take().expect("it is piped");
+        let stderr = child.stderr.take().expect("it is piped");
+        Running {
+            child,
+            stdout: BufReader::new(stdout).lines(),
+            stderr: BufReader::new(stderr).lines(),
+        }
+    }
+}
+
+/// A program that runs; killed on drop.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    stdout: Lines<BufReader<ChildStdout>>,
+    stderr: Lines<BufReader<ChildStderr>>,
+}
+
+impl Running {
+    /// The next line of its standard output.
+    pub async fn line(&mut self) -> String {
+        match soon("a line of a program", self.stdout.next_line()).await {
+            Ok(Some(line)) => line,
+            _ => panic!("the program has ended: {:?}", self.complaints().await),
+        }
+    }
+
+    /// Reads lines up to one that starts with `word`, and returns what follows the word there.
+    pub async fn line_of(&mut self, word: &str) -> String {
+        loop {
+            if let Some(rest) = self.line().await.strip_prefix(word) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    /// Sends a signal, `INT` or `TERM`.
+    pub async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill")
+            .args(["-s", signal, &pid])
+            .status()
+            .await;
+        assert!(sent.expect("there is a kill").success());
+    }
+
+    /// Closes the pipe that its lines go into, and waits for its end.
+    pub async fn ended_unheard(mut self) -> Option<i32> {
+        drop(self.stdout);
+        let status = soon("the end of a program", self.child.wait()).await;
+        status.expect("it is our child").code()
+    }
+
+    /// Waits for its end: exit code and what it still said on standard output.
+    pub async fn ended(mut self) -> (Option<i32>, Vec<String>) {
+        let mut rest = Vec::new();
+        let end = async {
+            while let Ok(Some(line)) = self.stdout.next_line().await {
+                rest.push(line);
+            }
+            self.child.wait().await
+        };
+        let status = soon("the end of a program", end).await;
+        (status.expect("it is our child").code(), rest)
+    }
+
+    async fn complaints(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Ok(Some(line)) = self.stderr.next_line().await {
+            lines.push(line);
+        }
+        lines
+    }
+}
+
+/// What a program left behind.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// What it said on standard output.
+    pub stdout: String,
+    /// What it said on standard error.
+    pub stderr: String,
+}
+
+impl Ended {
+    fn new(output: &Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// All of it, for a snapshot.
+    pub fn shown(&self) -> String {
+        let code = self
+            .code
+            .map_or_else(|| "none".into(), |code| code.to_string());
+        let mut shown = format!("exit code: {code}\n");
+        for (name, text) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if !text.is_empty() {
+                shown.push_str(&format!("-- {name} --\n{text}"));
+            }
+        }
+        shown
+    }
+}

@@ -1,0 +1,5 @@
+//! The plan of the house, checked: which package and which module may know of which.
+
+mod arrows;
+mod packages;
+mod source;
