@@ -113,7 +113,7 @@ pub struct Settings {
     )]
     pub tunnel: Option<Vec<SocketAddr>>,
 
-    /// Address for /healthz and /readyz, or "off" [default: 127.0.0.1:4081]
+    /// Address for /healthz and /readyz, or "off" [default: 127.0.0.1:4100]
     #[arg(long, value_name = "IP:PORT", env = "NGRNOTOK_SERVER_ADMIN")]
     pub admin: Option<String>,
 

@@ -102,7 +102,7 @@ pub enum ConfigError {
     #[error("--domain {0:?} is not a domain name; give it without scheme, port and '*.'")]
     Domain(String),
     /// Not an address.
-    #[error("--admin {0:?} is neither an address such as 127.0.0.1:4081 nor \"off\"")]
+    #[error("--admin {0:?} is neither an address such as 127.0.0.1:4100 nor \"off\"")]
     Admin(String),
     /// Two certificates, or half of one.
     #[error("give --cert and --key together, or --dev-cert alone")]
@@ -276,7 +276,7 @@ fn domain(word: Option<&str>) -> Result<String, ConfigError> {
 
 fn admin(word: Option<&str>) -> Result<Option<SocketAddr>, ConfigError> {
     match word {
-        None => Ok(Some(SocketAddr::from(([127, 0, 0, 1], 4081)))),
+        None => Ok(Some(SocketAddr::from(([127, 0, 0, 1], 4100)))),
         Some("off") => Ok(None),
         Some(address) => address
             .parse()

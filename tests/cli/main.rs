@@ -3,6 +3,7 @@
 
 mod client;
 mod lines;
+mod readme;
 mod server;
 mod together;
 mod words;
