@@ -116,7 +116,8 @@ async fn ask(local: &Local, asked: Asked, reply: &Reply) -> Result<Answer, Troub
             local.exchange(request, interim).await.map(Answer::Ordinary)
         }
         Asked::Upgrade(request, protocol, receive) => {
-            Ok(match local.switch(request, protocol.as_str()).await? {
+            let switch = Box::pin(local.switch(request, protocol.as_str()));
+            Ok(match switch.await? {
                 Switch::Agreed(head, socket) => Answer::Switched(head, socket, receive),
                 Switch::Refused(answer) => Answer::Ordinary(answer),
             })

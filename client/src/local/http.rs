@@ -95,15 +95,16 @@ impl Local {
     /// app sees its caller leave.
     pub async fn exchange(
         &self,
-        request: Request<LinkBody>,
+        mut request: Request<LinkBody>,
         interim: Option<Reply>,
     ) -> Result<Response<LocalBody>, Trouble> {
         if *self.target() == Target::Hello {
-            return Ok(hello::answer(request).await.map(LocalBody::Own));
+            let answer = Box::pin(hello::answer(request)).await;
+            return Ok(answer.map(LocalBody::Own));
         }
-        let (request, public) = self.for_app(request);
+        let public = self.for_app(&mut request);
         let mut answer = if self.offers_http2 {
-            self.send_either(request, interim).await?
+            Box::pin(self.send_either(request, interim)).await?
         } else {
             self.send_http1(request, interim, None).await?
         };
@@ -142,19 +143,18 @@ impl Local {
     }
 
     /// What was said on the link, as the next hop says it.
-    pub(super) fn for_app<B>(&self, request: Request<B>) -> (Request<B>, Option<PublicOrigin>) {
-        let (mut head, body) = request.into_parts();
-        headers::strip_hop(&mut head.headers);
-        headers::join_cookies(&mut head.headers);
-        if let Some(authority) = head.uri.authority()
-            && let Ok(host) = HeaderValue::from_str(authority.as_str())
-        {
-            head.headers.insert(HOST, host);
+    pub(super) fn for_app<B>(&self, request: &mut Request<B>) -> Option<PublicOrigin> {
+        headers::strip_hop(request.headers_mut());
+        headers::join_cookies(request.headers_mut());
+        let host = request
+            .uri()
+            .authority()
+            .and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+        if let Some(host) = host {
+            request.headers_mut().insert(HOST, host);
         }
-        head.extensions = Extensions::new();
-        let scheme = head.uri.scheme_str().unwrap_or("http").to_owned();
-        let public = self.rewrite.request(&mut head, &scheme);
-        (Request::from_parts(head, body), public)
+        *request.extensions_mut() = Extensions::new();
+        self.rewrite.request(request)
     }
 
     /// HTTP/2 if the app speaks it. What it speaks over TLS is known once ALPN has found it out.
@@ -248,10 +248,7 @@ impl Local {
             };
             let mut connection = match known.take() {
                 Some((connection, _)) => connection,
-                None => {
-                    self.handshake(self.dialer.dial(Offer::Http1).await?.stream)
-                        .await?
-                }
+                None => Box::pin(self.connect()).await?,
             };
             let mut failed = match connection.try_send_request(request).await {
                 Ok(answer) => return Ok((answer, connection)),
@@ -265,6 +262,13 @@ impl Local {
                 _ => return Err(Trouble::exchange(self.target(), failed.error())),
             };
         }
+    }
+
+    /// A fresh connection. Rare, and larger than all else that a request needs: whoever awaits this does
+    /// so in a box, so that the task of each request stays small.
+    async fn connect(&self) -> Result<Connection, Trouble> {
+        let dialed = self.dialer.dial(Offer::Http1).await?;
+        self.handshake(dialed.stream).await
     }
 
     async fn handshake(&self, stream: Box<dyn Socket>) -> Result<Connection, Trouble> {

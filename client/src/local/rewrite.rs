@@ -5,11 +5,11 @@
 //! said to the app of its own, and back. Only exact matches are touched, so what the app says of third
 //! parties stays as it is.
 
+use http::Request;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, ORIGIN,
     REFERER, SET_COOKIE,
 };
-use http::request::Parts;
 
 use super::Target;
 
@@ -69,23 +69,29 @@ impl Rewrite {
     }
 
     /// Changes a request whose `Host` is set already.
-    pub(super) fn request(&self, head: &mut Parts, scheme: &str) -> Option<PublicOrigin> {
-        let public = match self.dev {
-            true => head.headers.get(HOST).and_then(|host| host.to_str().ok()),
-            false => None,
-        };
-        let public = public.map(|host| PublicOrigin(format!("{scheme}://{host}")));
+    pub(super) fn request<B>(&self, request: &mut Request<B>) -> Option<PublicOrigin> {
+        let public = self.public_origin(request);
+        let headers = request.headers_mut();
         if let Some(PublicOrigin(public)) = &public {
             for name in [ORIGIN, REFERER] {
-                replace(&mut head.headers, &name, public, &self.own_origins[0]);
+                replace(headers, &name, public, &self.own_origins[0]);
             }
         }
         match &self.host {
-            HostHeader::Value(value) => head.headers.insert(HOST, value.clone()),
+            HostHeader::Value(value) => headers.insert(HOST, value.clone()),
             HostHeader::Keep if !self.dev => None,
-            _ => head.headers.insert(HOST, self.own_host.clone()),
+            _ => headers.insert(HOST, self.own_host.clone()),
         };
         public
+    }
+
+    fn public_origin<B>(&self, request: &Request<B>) -> Option<PublicOrigin> {
+        if !self.dev {
+            return None;
+        }
+        let host = request.headers().get(HOST)?.to_str().ok()?;
+        let scheme = request.uri().scheme_str().unwrap_or("http");
+        Some(PublicOrigin(format!("{scheme}://{host}")))
     }
 
     /// Changes an answer back.
@@ -168,34 +174,33 @@ fn host_only(cookie: &HeaderValue) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
-
     use super::*;
 
     fn rewrite(dev: bool, host: HostHeader) -> Rewrite {
         Rewrite::new(&"5173".parse().unwrap(), host, dev)
     }
 
-    fn head(fields: &[(&'static str, &'static str)]) -> Parts {
-        let (mut head, ()) = Request::new(()).into_parts();
+    fn request(fields: &[(&'static str, &'static str)]) -> Request<()> {
+        let mut request = Request::get("https://app.example/").body(()).unwrap();
         for (name, value) in fields {
-            head.headers.append(*name, HeaderValue::from_static(value));
+            let value = HeaderValue::from_static(value);
+            request.headers_mut().append(*name, value);
         }
-        head
+        request
     }
 
     #[test]
     fn the_two_origins_are_joined_exactly() {
         let rewrite = rewrite(true, HostHeader::Keep);
-        let mut head = head(&[
+        let mut asked = request(&[
             ("host", "app.example"),
             ("origin", "https://app.example"),
             ("referer", "https://app.example/page?x=1"),
         ]);
-        let public = rewrite.request(&mut head, "https").unwrap();
-        assert_eq!(head.headers[HOST], "localhost:5173");
-        assert_eq!(head.headers[ORIGIN], "http://localhost:5173");
-        assert_eq!(head.headers[REFERER], "http://localhost:5173/page?x=1");
+        let public = rewrite.request(&mut asked).unwrap();
+        assert_eq!(asked.headers()[HOST], "localhost:5173");
+        assert_eq!(asked.headers()[ORIGIN], "http://localhost:5173");
+        assert_eq!(asked.headers()[REFERER], "http://localhost:5173/page?x=1");
 
         let mut answer = HeaderMap::new();
         answer.insert(
@@ -222,14 +227,14 @@ mod tests {
     #[test]
     fn what_is_said_of_others_stays() {
         let rewrite = rewrite(true, HostHeader::Keep);
-        let mut head = head(&[
+        let mut asked = request(&[
             ("host", "app.example"),
             ("origin", "https://app.example.evil"),
             ("referer", "https://other.example/"),
         ]);
-        let public = rewrite.request(&mut head, "https").unwrap();
-        assert_eq!(head.headers[ORIGIN], "https://app.example.evil");
-        assert_eq!(head.headers[REFERER], "https://other.example/");
+        let public = rewrite.request(&mut asked).unwrap();
+        assert_eq!(asked.headers()[ORIGIN], "https://app.example.evil");
+        assert_eq!(asked.headers()[REFERER], "https://other.example/");
         let mut answer = HeaderMap::new();
         answer.insert(
             LOCATION,
@@ -242,22 +247,22 @@ mod tests {
     #[test]
     fn without_the_flags_nothing_changes() {
         let fields = [("host", "app.example"), ("origin", "https://app.example")];
-        let mut kept = head(&fields);
+        let mut kept = request(&fields);
         assert!(
             rewrite(false, HostHeader::Keep)
-                .request(&mut kept, "https")
+                .request(&mut kept)
                 .is_none()
         );
-        assert_eq!(kept.headers, head(&fields).headers);
+        assert_eq!(kept.headers(), request(&fields).headers());
 
-        let mut rewritten = head(&fields);
-        rewrite(false, HostHeader::Rewrite).request(&mut rewritten, "https");
-        assert_eq!(rewritten.headers[HOST], "localhost:5173");
-        assert_eq!(rewritten.headers[ORIGIN], "https://app.example");
+        let mut rewritten = request(&fields);
+        rewrite(false, HostHeader::Rewrite).request(&mut rewritten);
+        assert_eq!(rewritten.headers()[HOST], "localhost:5173");
+        assert_eq!(rewritten.headers()[ORIGIN], "https://app.example");
 
-        let mut named = head(&fields);
+        let mut named = request(&fields);
         let value = HostHeader::Value(HeaderValue::from_static("my.test"));
-        rewrite(false, value).request(&mut named, "https");
-        assert_eq!(named.headers[HOST], "my.test");
+        rewrite(false, value).request(&mut named);
+        assert_eq!(named.headers()[HOST], "my.test");
     }
 }

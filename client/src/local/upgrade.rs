@@ -41,11 +41,11 @@ impl Local {
         *request.method_mut() = method
             .and_then(|method| Method::from_bytes(method.as_bytes()).ok())
             .unwrap_or(Method::GET);
-        let request = request.map(|()| LinkBody::none());
+        let mut request = request.map(|()| LinkBody::none());
         if *self.target() == Target::Hello {
             return self.exchange(request, None).await.map(Switch::Refused);
         }
-        let (mut request, public) = self.for_app(request);
+        let public = self.for_app(&mut request);
         in_http1(&mut request);
         let fields = request.headers_mut();
         fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));

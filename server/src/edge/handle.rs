@@ -55,7 +55,8 @@ where
     let head = for_link(head, &route, visitor, &written, &host)?;
     match kind {
         Kind::Upgrade(protocol) if route.session.carries_upgrades() => {
-            upgrade::ask(&route.session, head, version, protocol, open).await
+            // Boxed, so that the ordinary request's future stays small.
+            Box::pin(upgrade::ask(&route.session, head, version, protocol, open)).await
         }
         _ => forward(&route.session, head, body, open, interim)
             .await
