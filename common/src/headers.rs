@@ -4,7 +4,9 @@
 //! §7.6.1), our own fields between the two ends of a link cannot be forged, and cookies that HTTP/2
 //! split are joined again (RFC 9113 §8.2.3).
 
-use http::header::{CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+};
 
 /// Prefix of the fields with which the two ends of a link speak to each other on data streams.
 /// Whatever a visitor or a local app sends under it is dropped: it could only be forged.
@@ -102,6 +104,47 @@ fn keep_only_trailers(headers: &mut HeaderMap) {
     }
 }
 
+/// Where a body ends is not said clearly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ambiguous;
+
+/// Leaves one meaning to what frames a body, or none: at most one `Content-Length`, written as a plain
+/// number, and no transfer coding but `chunked` (RFC 9112 §6). What the next hop reads must be what we
+/// have read.
+pub fn settle_framing(headers: &mut HeaderMap) -> Result<(), Ambiguous> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next()
+        && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        return Err(Ambiguous);
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else {
+        return Ok(());
+    };
+    let repeated = lengths.next().is_some();
+    if headers
+        .get_all(CONTENT_LENGTH)
+        .iter()
+        .any(|other| other != first)
+    {
+        return Err(Ambiguous);
+    }
+    let digits = first.as_bytes();
+    let plain = digits == b"0" || (digits.len() < 19 && digits.first() != Some(&b'0'));
+    if plain && !repeated && digits.iter().all(u8::is_ascii_digit) {
+        return Ok(());
+    }
+    let length = first
+        .to_str()
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|text| text.parse::<u64>().ok())
+        .ok_or(Ambiguous)?;
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(())
+}
+
 /// Joins the cookie crumbs of HTTP/2 into the one field that HTTP/1.1 knows.
 pub fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_none() {
@@ -195,6 +238,41 @@ mod tests {
             ("via", "x"),
         ]);
         assert_eq!(left, [pair("via", "x")]);
+    }
+
+    #[test]
+    fn a_body_has_one_end() {
+        let settled = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            settle_framing(&mut headers).map(|()| {
+                let lengths = headers.get_all(CONTENT_LENGTH).iter();
+                lengths
+                    .map(|length| length.to_str().unwrap().to_owned())
+                    .collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(settled(&[]), Ok(vec![]));
+        assert_eq!(settled(&[("content-length", "0")]), Ok(vec!["0".into()]));
+        assert_eq!(settled(&[("content-length", "057")]), Ok(vec!["57".into()]));
+        let twice = [("content-length", "57"), ("content-length", "57")];
+        assert_eq!(settled(&twice), Ok(vec!["57".into()]));
+        assert_eq!(settled(&[("transfer-encoding", "Chunked")]), Ok(vec![]));
+        for bad in [
+            &[("content-length", "57"), ("content-length", "057")][..],
+            &[("content-length", "5, 5")],
+            &[("content-length", "+5")],
+            &[("content-length", "99999999999999999999")],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[
+                ("transfer-encoding", "chunked"),
+                ("transfer-encoding", "chunked"),
+            ],
+        ] {
+            assert_eq!(settled(bad), Err(Ambiguous), "{bad:?}");
+        }
     }
 
     #[test]

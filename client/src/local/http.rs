@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{Extensions, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -214,6 +214,12 @@ impl Local {
         connection: Option<(Connection, bool)>,
     ) -> Result<Response<LocalBody>, Trouble> {
         in_http1(&mut request);
+        // hyper frames a body of unknown length by itself only where the method makes one likely.
+        let headers = request.headers();
+        if !headers.contains_key(CONTENT_LENGTH) && !request.body().is_end_stream() {
+            let chunked = HeaderValue::from_static("chunked");
+            request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+        }
         if let Some(reply) = interim {
             on_informational(&mut request, move |head| {
                 let mut interim = Response::new(());

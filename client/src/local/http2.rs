@@ -4,7 +4,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{Request, Response};
 use ngrnotok_common::link::body::LinkBody;
-use ngrnotok_common::link::calling::{AnswerBody, Calling, exchange};
+use ngrnotok_common::link::calling::{AnswerBody, Calling, ExchangeError, exchange};
 use ngrnotok_common::link::settings::server_end;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::socket::Socket;
@@ -62,9 +62,12 @@ pub(super) async fn send(
     exchange(requests, head, body, interim, tasks)
         .await
         .map_err(|error| {
-            let cause = match error.is_io() || error.is_go_away() {
-                true => Cause::LocalClosed,
-                false => Cause::LocalBadResponse,
+            let cause = match &error {
+                ExchangeError::Upload => Cause::BadFraming,
+                ExchangeError::Peer(error) if error.is_io() || error.is_go_away() => {
+                    Cause::LocalClosed
+                }
+                ExchangeError::Peer(_) => Cause::LocalBadResponse,
             };
             Trouble::new(cause, target, &error)
         })

@@ -13,11 +13,12 @@ use h2::client::{Builder, SendRequest};
 use http::header::EXPECT;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::body::{Ahead, LinkBody, pump};
+use super::body::{Ahead, LinkBody, PumpError, pump};
 use super::io::{Flusher, Gather, gather};
 use super::open::{LinkError, finish_round};
 use super::ping::{Heartbeat, Latency, Pace};
@@ -73,6 +74,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Calling<S> {
 /// exist, and visitors send anyway after a while (RFC 9110 §10.1.1).
 const CONTINUE_LIMIT: Duration = Duration::from_secs(2);
 
+/// Why an exchange has no answer.
+#[derive(Debug, Error)]
+pub enum ExchangeError {
+    /// The body of the request broke off, or is not what its head says.
+    #[error("the request's body broke off")]
+    Upload,
+    /// The connection ended, or its far side reset the stream.
+    #[error("{0}")]
+    Peer(#[from] h2::Error),
+}
+
 /// Sends one request and returns its answer as soon as the head is there. Interim answers that come
 /// before go to `interim`; what is left of the upload then goes on as one of `tasks`.
 ///
@@ -86,7 +98,7 @@ pub async fn exchange<B>(
     body: B,
     interim: &mut (dyn FnMut(Response<()>) + Send),
     tasks: &TaskTracker,
-) -> Result<Response<AnswerBody>, h2::Error>
+) -> Result<Response<AnswerBody>, ExchangeError>
 where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
@@ -111,11 +123,14 @@ where
         }
         if held.is_none()
             && let Some(rest) = &mut upload
-            && rest.as_mut().poll(cx).is_ready()
+            && let Poll::Ready(sent) = rest.as_mut().poll(cx)
         {
             upload = None;
+            if let Err(PumpError::Body(_)) = sent {
+                return Poll::Ready(Err(ExchangeError::Upload));
+            }
         }
-        Pin::new(&mut answer).poll(cx)
+        Pin::new(&mut answer).poll(cx).map_err(ExchangeError::Peer)
     });
     let answer = answer.await?;
     // An app that has answered without asking for the body does not want it.

@@ -27,6 +27,8 @@ pub enum Side {
 pub enum Cause {
     /// Not exactly one host, or not a host at all.
     BadHost,
+    /// Where the request's body ends is not said, not said clearly, or said wrongly.
+    BadFraming,
     /// The method opens a tunnel to anywhere, which this is not for.
     ConnectRefused,
     /// TLS was opened for one name, the request asks for another.
@@ -73,7 +75,7 @@ struct Entry {
 }
 
 /// Ordered like the enum; a test holds them together.
-const CATALOGUE: [Entry; 16] = [
+const CATALOGUE: [Entry; 17] = [
     Entry {
         cause: Cause::BadHost,
         side: Side::Visitor,
@@ -82,6 +84,15 @@ const CATALOGUE: [Entry; 16] = [
         proxy_error: "http_request_error",
         title: "The request does not name one host",
         fix: "Send exactly one Host field with a host name and an optional port.",
+    },
+    Entry {
+        cause: Cause::BadFraming,
+        side: Side::Visitor,
+        code: "bad_framing",
+        status: 400,
+        proxy_error: "http_request_error",
+        title: "The request does not say clearly where its body ends",
+        fix: "Send one Content-Length, or Transfer-Encoding: chunked and whole chunks, and never both.",
     },
     Entry {
         cause: Cause::ConnectRefused,

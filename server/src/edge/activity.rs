@@ -5,15 +5,18 @@
 //! them when its only timer fires.
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
+use http::{Request, Version};
+use http_body::Body;
 use ngrnotok_common::link::body::Ahead;
 use ngrnotok_common::socket::Socket;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
@@ -26,9 +29,8 @@ pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// A visitor who takes nothing while bytes wait for it.
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(90);
 
-/// How long and how much of an unwanted upload is read after the answer.
+/// How long an unwanted upload is read and thrown away after the answer.
 const LINGER_LIMIT: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Notes about one connection; written and read by its own task, so relaxed atomics are enough.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(super) struct Activity {
     stalled_since: AtomicU64,
     /// Since when we have said goodbye and wait for the visitor to stop sending; 0 before.
     lingering_since: AtomicU64,
+    /// The answer ends where the connection does (HTTP/1.0), so a break must not look like an end.
+    ends_with_connection: AtomicBool,
     /// A request with a body has come, so there may be bytes on their way that nobody wants.
     had_bodies: AtomicBool,
     /// The answer that is being sent, to be received while the visitor is slow.
@@ -70,14 +74,25 @@ impl Activity {
             reading_head: AtomicBool::new(true),
             stalled_since: AtomicU64::new(0),
             lingering_since: AtomicU64::new(0),
+            ends_with_connection: AtomicBool::new(false),
             had_bodies: AtomicBool::new(false),
             ahead: Mutex::default(),
         })
     }
 
-    /// Notes that a request has a body.
-    pub(super) fn body_comes(&self) {
-        self.had_bodies.store(true, Relaxed);
+    /// Notes what matters of a request for the end of its connection.
+    pub(super) fn request<B: Body>(&self, request: &Request<B>) {
+        if !request.body().is_end_stream() {
+            self.had_bodies.store(true, Relaxed);
+        }
+        if request.version() == Version::HTTP_10 {
+            self.ends_with_connection.store(true, Relaxed);
+        }
+    }
+
+    /// Whether only the end of the connection tells the visitor that an answer is whole.
+    pub(super) fn ends_with_connection(&self) -> bool {
+        self.ends_with_connection.load(Relaxed)
     }
 
     /// Notes which answer is being sent.
@@ -226,105 +241,180 @@ impl Drop for OpenRequest {
     }
 }
 
-/// A stream that leaves notes.
+/// A stream that leaves notes. hyper or h2 owns it; a [`Lookout`] shares it.
 #[derive(Debug)]
-pub(super) struct Watched<S> {
+pub(super) struct Watched<S>(Arc<Mutex<Watching<S>>>);
+
+/// The other handle to a watched stream, for the loop that drives the connection.
+#[derive(Debug)]
+pub(super) struct Lookout<S>(Arc<Mutex<Watching<S>>>);
+
+/// Shared by two handles in one task, so the lock is never contended.
+#[derive(Debug)]
+struct Watching<S> {
     stream: S,
     activity: Arc<Activity>,
     /// HTTP/2 sends frames between requests (PING, SETTINGS) that begin no head.
     bytes_begin_heads: bool,
-    /// Read and thrown away after our goodbye.
-    discarded: usize,
+    /// The owner has asked for bytes and will be woken when they come.
+    owner_waits: bool,
+    /// Read by the lookout, for the owner.
+    ahead: BytesMut,
 }
 
+/// How far the lookout reads in search of the visitor's end.
+const LOOK_AHEAD: usize = 64 * 1024;
+
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, activity: Arc<Activity>, bytes_begin_heads: bool) -> Self {
-        Self {
+    pub(super) fn new(
+        stream: S,
+        activity: Arc<Activity>,
+        bytes_begin_heads: bool,
+    ) -> (Self, Lookout<S>) {
+        let watching = Arc::new(Mutex::new(Watching {
             stream,
             activity,
             bytes_begin_heads,
-            discarded: 0,
-        }
+            owner_waits: false,
+            ahead: BytesMut::new(),
+        }));
+        (Self(Arc::clone(&watching)), Lookout(watching))
     }
+}
 
+impl<S: AsyncRead + Unpin> Lookout<S> {
+    /// Ready when the visitor has left in the middle of a request.
+    ///
+    /// hyper notices by itself while it reads. It does not read when it has pipelined bytes already, or
+    /// more of an upload than the local app takes, so then we do.
+    pub(super) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut watching = lock(&self.0);
+        let this = &mut *watching;
+        if this.owner_waits || this.activity.open_requests.load(Relaxed) == 0 {
+            return Poll::Pending;
+        }
+        while this.ahead.len() < LOOK_AHEAD {
+            match ready!(pin!(this.stream.read_buf(&mut this.ahead)).poll(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: Socket> Lookout<S> {
+    /// From now on the end of the connection is a reset.
+    pub(super) fn reset_on_drop(&self) {
+        lock(&self.0).stream.reset_on_drop();
+    }
+}
+
+impl<S> Watching<S> {
     fn note<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         self.activity.wrote(written.is_ready());
         written
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl<S: AsyncRead + Unpin> Watching<S> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = out.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, out);
+        let read = if self.ahead.is_empty() {
+            Pin::new(&mut self.stream).poll_read(cx, out)
+        } else {
+            let n = self.ahead.len().min(out.remaining());
+            out.put_slice(&self.ahead.split_to(n));
+            Poll::Ready(Ok(()))
+        };
+        self.owner_waits = read.is_pending();
         if self.bytes_begin_heads && out.filled().len() > before {
             self.activity.bytes_came();
         }
         read
     }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.note(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.note(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.note(flushed)
-    }
 
     /// Says goodbye, and if an upload may still be on its way, reads on for a moment: closing a socket
     /// with unread bytes resets the connection, and the visitor would lose the answer (a 413, say)
     /// that it has not read yet (RFC 9112 §9.6).
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.activity.lingering_since.load(Relaxed) == 0 {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if !this.activity.had_bodies.load(Relaxed) {
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        S: AsyncWrite,
+    {
+        if self.activity.lingering_since.load(Relaxed) == 0 {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            if !self.activity.had_bodies.load(Relaxed) {
                 return Poll::Ready(Ok(()));
             }
-            let now = this.activity.now().max(1);
-            this.activity.lingering_since.store(now, Relaxed);
+            let now = self.activity.now().max(1);
+            self.activity.lingering_since.store(now, Relaxed);
         }
-        let mut scratch = [0; 4096];
-        while this.discarded < LINGER_BYTES {
+        let mut scratch = [0; 8192];
+        loop {
             let mut read = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut read))?;
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
             if read.filled().is_empty() {
-                break;
+                return Poll::Ready(Ok(()));
             }
-            this.discarded += read.filled().len();
         }
-        Poll::Ready(Ok(()))
+    }
+}
+
+fn lock<S>(watching: &Mutex<Watching<S>>) -> MutexGuard<'_, Watching<S>> {
+    watching
+        .lock()
+        .expect("a panic under this lock ends the task that owns both handles")
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        lock(&self.0).poll_read(cx, out)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut watching = lock(&self.0);
+        let written = Pin::new(&mut watching.stream).poll_write(cx, bytes);
+        watching.note(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut watching = lock(&self.0);
+        let written = Pin::new(&mut watching.stream).poll_write_vectored(cx, slices);
+        watching.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        lock(&self.0).stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut watching = lock(&self.0);
+        let flushed = Pin::new(&mut watching.stream).poll_flush(cx);
+        watching.note(flushed)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        lock(&self.0).poll_shutdown(cx)
     }
 }
 
 impl<S: Socket> Socket for Watched<S> {
     fn reset_on_drop(&self) {
-        self.stream.reset_on_drop();
+        lock(&self.0).stream.reset_on_drop();
     }
 }
 

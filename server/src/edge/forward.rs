@@ -27,6 +27,7 @@ pub(super) fn for_link(
     written: &str,
     host: &HostPort<'_>,
 ) -> Result<Parts, Cause> {
+    headers::settle_framing(&mut head.headers).map_err(|_| Cause::BadFraming)?;
     headers::strip_hop(&mut head.headers);
     // HTTP/1.1 visitors get a 100 from hyper, and nothing else before the answer.
     if head.version == Version::HTTP_2 || head.headers.contains_key(EXPECT) {

@@ -7,11 +7,12 @@ use std::task::Poll;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use ngrnotok_common::protocol::cause::Cause;
+use ngrnotok_common::protocol::stream;
 use ngrnotok_common::rewound::Rewound;
 use ngrnotok_common::socket::Socket;
 use ngrnotok_common::splice::{SocketEnd, splice};
@@ -33,15 +34,14 @@ where
     S: Socket,
 {
     let activity = Activity::new();
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), true));
+    let (stream, lookout) = Watched::new(stream, Arc::clone(&activity), true);
+    let io = TokioIo::new(stream);
     let (notes, shared) = (Arc::clone(&activity), Arc::clone(edge));
     let service = service_fn(move |request: Request<Incoming>| {
         let (edge, visitor) = (Arc::clone(&shared), Arc::clone(&visitor));
         let (notes, open) = (Arc::clone(&notes), notes.open());
         async move {
-            if !request.body().is_end_stream() {
-                notes.body_comes();
-            }
+            notes.request(&request);
             let answer = answer::<S>(&edge, &visitor, request, open).await;
             notes.answers(answer.body().ahead());
             Ok::<_, Infallible>(answer)
@@ -62,6 +62,9 @@ where
                 return Poll::Ready(Some(end));
             }
             activity.receive_ahead(cx);
+            if lookout.poll_left(cx).is_ready() {
+                return Poll::Ready(None);
+            }
             match patience.poll(cx) {
                 Poll::Ready(Advice::Close) => connection.as_mut().graceful_shutdown(),
                 Poll::Ready(Advice::Cut) => return Poll::Ready(None),
@@ -71,8 +74,13 @@ where
     });
     match end.await {
         Some(Ok(())) => {}
-        Some(Err(error)) => debug!(%error, "visitor's connection ended"),
-        None => debug!("visitor's connection cut: too slow"),
+        Some(Err(error)) => {
+            if activity.ends_with_connection() {
+                lookout.reset_on_drop();
+            }
+            debug!(%error, "visitor's connection ended");
+        }
+        None => debug!("visitor's connection cut: gone or too slow"),
     }
 }
 
@@ -92,7 +100,14 @@ async fn answer<S: Socket>(
     let interim = &mut |_| {};
     let answer = handle(edge, visitor, request, open, interim).await;
     match (answer, upgrade) {
-        (Answer::Ordinary(answer), _) => answer,
+        (Answer::Ordinary(mut answer), _) => {
+            if says(&answer, Cause::BadFraming) {
+                // What follows could be anything, also in the eyes of the next hop.
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+            }
+            answer
+        }
         (Answer::Switched(switched), Some(upgrade)) => {
             let Switched { mut head, link } = switched;
             edge.connections.spawn(async {
@@ -114,4 +129,11 @@ async fn answer<S: Socket>(
         }
         (Answer::Switched(_), None) => unreachable!("only a request with Upgrade switches"),
     }
+}
+
+fn says(answer: &Response<EdgeBody>, cause: Cause) -> bool {
+    answer
+        .headers()
+        .get(stream::CAUSE)
+        .is_some_and(|code| code.as_bytes() == cause.code().as_bytes())
 }

@@ -68,7 +68,7 @@ where
 {
     let activity = Activity::new();
     // HTTP/2 sends frames between requests that begin no head.
-    let stream = Watched::new(stream, Arc::clone(&activity), false);
+    let (stream, _) = Watched::new(stream, Arc::clone(&activity), false);
     let settings = settings();
     let opening = async {
         let opened = Serving::open(stream, &settings, PACE).await;

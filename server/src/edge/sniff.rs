@@ -47,7 +47,7 @@ pub(super) async fn opening(mut stream: TcpStream) -> io::Result<Opening<TcpStre
         } else {
             Protocol::Http1
         };
-        let known = protocol == Protocol::Http2 || head_is_complete(&first) || first.len() >= LOOK;
+        let known = protocol == Protocol::Http2 || !may_be_half(&first) || first.len() >= LOOK;
         if known {
             return Ok(Opening {
                 protocol,
@@ -58,15 +58,21 @@ pub(super) async fn opening(mut stream: TcpStream) -> io::Result<Opening<TcpStre
     }
 }
 
-fn head_is_complete(bytes: &[u8]) -> bool {
-    bytes.windows(4).any(|window| window == b"\r\n\r\n")
+/// Whether more of a head must come. What is no head at all is for hyper to refuse, at once.
+fn may_be_half(bytes: &[u8]) -> bool {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let parsed = httparse::Request::new(&mut fields).parse(bytes);
+    parsed.is_ok_and(|parsed| parsed.is_partial())
 }
+
+/// Fields that are looked through for a host. A head with more is served on the shard that accepted it.
+const FIELDS: usize = 100;
 
 impl Opening<TcpStream> {
     /// The `Host` of the first head, if it is there. Only a hint for where to serve the connection:
     /// the request itself is read and judged by hyper.
     pub(super) fn host(&self) -> Option<&str> {
-        let mut fields = [httparse::EMPTY_HEADER; 64];
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut head = httparse::Request::new(&mut fields);
         head.parse(&self.first).ok()?;
         let host = head

@@ -2,7 +2,7 @@
 //! Both travel as extended CONNECT on the link, and the local app sees an HTTP/1.1 upgrade.
 
 use h2::ext::Protocol;
-use http::header::{CONNECTION, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body::Body;
@@ -95,6 +95,14 @@ pub(super) async fn ask(
     if !matches!(head.method, Method::GET | Method::CONNECT) {
         let method = HeaderValue::from_str(head.method.as_str()).map_err(|_| Cause::BadHost)?;
         head.headers.insert(stream::METHOD, method);
+    }
+    // What follows is no body, whatever its head says of one.
+    if head
+        .headers
+        .get(CONTENT_LENGTH)
+        .is_some_and(|length| length != "0")
+    {
+        head.headers.remove(CONTENT_LENGTH);
     }
     head.method = Method::CONNECT;
     head.extensions.insert(protocol);

@@ -15,7 +15,7 @@ use http::{Request, Response};
 use http_body::Body;
 use ngrnotok_common::id::SessionId;
 use ngrnotok_common::link::body::LinkBody;
-use ngrnotok_common::link::calling::{AnswerBody, exchange};
+use ngrnotok_common::link::calling::{AnswerBody, ExchangeError, exchange};
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::protocol::stream::SWITCHED;
 use ngrnotok_common::splice::StreamEnd;
@@ -89,8 +89,8 @@ impl Session {
     /// Carries one request to the tunnel client and returns its answer as soon as the head is there.
     /// Interim answers that come before go to `interim`.
     ///
-    /// Errors: [`Cause::OverLimit`] when all streams of the session are taken, [`Cause::LinkLost`]
-    /// when the link ends first. Cancel safety: dropping the future, or later the body of the answer,
+    /// Errors: [`Cause::OverLimit`] when all streams of the session are taken, [`Cause::BadFraming`] when
+    /// the body breaks, [`Cause::LinkLost`] when the link ends first. Cancel safety: dropping the future, or later the body of the answer,
     /// resets the stream with CANCEL, and the client drops its exchange with the local app.
     pub async fn send<B>(
         &self,
@@ -105,7 +105,10 @@ impl Session {
         let requests = self.0.requests.clone();
         let answer = exchange(requests, head, body, interim, &self.0.uploads)
             .await
-            .map_err(|error| self.lost(&error))?;
+            .map_err(|error| match error {
+                ExchangeError::Upload => Cause::BadFraming,
+                ExchangeError::Peer(error) => self.lost(&error),
+            })?;
         Ok(answer.map(|body| SessionBody::new(body, slot)))
     }
 
