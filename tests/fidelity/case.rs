@@ -64,6 +64,8 @@ pub(crate) struct Case {
     pub(crate) exchanges: Vec<(Ask, Answer)>,
     /// All requests are written before the first answer is read.
     pub(crate) in_one_breath: bool,
+    /// The app breaks off before anybody can have read its answer, which the break may overtake.
+    pub(crate) breaks_at_once: bool,
     pub(crate) visitors: Speakers,
     pub(crate) apps: Speakers,
 }
@@ -150,7 +152,9 @@ impl Ask {
 
     pub(crate) fn says(&self, name: &str, word: &str) -> bool {
         let mut named = self.fields.iter();
-        named.any(|(field, value)| field.eq_ignore_ascii_case(name) && value == word.as_bytes())
+        named.any(|(field, value)| {
+            field.eq_ignore_ascii_case(name) && value.eq_ignore_ascii_case(word.as_bytes())
+        })
     }
 }
 
@@ -237,6 +241,7 @@ pub(crate) fn case(name: &'static str, ask: Ask, answer: Answer) -> Case {
         name,
         exchanges: vec![(ask, answer)],
         in_one_breath: false,
+        breaks_at_once: false,
         visitors: Speakers::Both,
         apps: Speakers::Both,
     }
@@ -252,6 +257,11 @@ impl Case {
     pub(crate) fn in_one_breath(mut self) -> Self {
         self.in_one_breath = true;
         self.visitors(Speakers::Http1)
+    }
+
+    pub(crate) fn breaks_at_once(mut self) -> Self {
+        self.breaks_at_once = true;
+        self
     }
 
     pub(crate) fn visitors(mut self, visitors: Speakers) -> Self {

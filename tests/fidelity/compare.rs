@@ -45,7 +45,13 @@ const FORWARDED: [&str; 5] = [
 ];
 
 /// The differences between a request as the app saw it from its visitor and through a tunnel.
-pub(crate) fn requests(ask: &Ask, answer: &Answer, direct: &Message, tunnelled: &Message, hops: Hops) -> Vec<String> {
+pub(crate) fn requests(
+    ask: &Ask,
+    answer: &Answer,
+    direct: &Message,
+    tunnelled: &Message,
+    hops: Hops,
+) -> Vec<String> {
     let (mut direct, mut tunnelled) = (direct.clone(), tunnelled.clone());
     // RFC 9112 §3.2.2: the next hop is asked in origin form.
     if let Some((_, rest)) = direct.start.split_once(" http://") {
@@ -76,20 +82,30 @@ pub(crate) fn requests(ask: &Ask, answer: &Answer, direct: &Message, tunnelled: 
             direct.trailers.clear();
         }
     }
-    let waits = answer.before.iter().any(|step| matches!(step, Step::Hear(Heard::End)));
-    let leaves = ask.steps.iter().any(|step| matches!(step, Step::Break | Step::Close));
+    let waits = answer
+        .before
+        .iter()
+        .any(|step| matches!(step, Step::Hear(Heard::End)));
+    let leaves = ask
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::Break | Step::Close));
     if !waits && !answer.switches() && !leaves && direct.end != End::Whole {
         // Nobody wants the rest of an upload that has been answered; how much of it is on its way by
         // then is chance.
         tunnelled.end = direct.end.clone();
     }
-    differences("the app saw", direct, tunnelled)
+    differences("the app saw", &direct, tunnelled)
 }
 
 /// The differences between an answer straight from the app and through a tunnel.
 pub(crate) fn answers(ask: &Ask, direct: &Message, tunnelled: &Message, hops: Hops) -> Vec<String> {
     let (mut direct, mut tunnelled) = (direct.clone(), tunnelled.clone());
     let switched = direct.start == "101";
+    // What is no HTTP cannot be passed on.
+    if matches!(direct.end, End::Wrong(_)) {
+        direct.end = End::Broken;
+    }
     take_hop(&mut direct.fields, switched);
     if hops.http2_visitor {
         if switched {
@@ -100,11 +116,13 @@ pub(crate) fn answers(ask: &Ask, direct: &Message, tunnelled: &Message, hops: Ho
     } else {
         take(&mut tunnelled.fields, &["connection", "transfer-encoding"]);
         // An HTTP/1.1 visitor is told of 100 alone, in the edge's own words: hyper says no other.
-        direct.interims.retain(|(status, _)| *status == 100);
+        let expects = ask.says("Expect", "100-continue");
+        direct
+            .interims
+            .retain(|(status, _)| *status == 100 && expects);
         for (_, fields) in &mut direct.interims {
             fields.clear();
         }
-        let expects = ask.says("Expect", "100-continue");
         // RFC 9110 §10.1.1: the edge may say it for an app that will not.
         if expects && direct.interims.is_empty() && direct.start == "200" {
             tunnelled.interims.retain(|(status, _)| *status != 100);
@@ -116,20 +134,27 @@ pub(crate) fn answers(ask: &Ask, direct: &Message, tunnelled: &Message, hops: Ho
         }
         // How this hop frames no body.
         let length = tunnelled.fields.get("content-length");
-        if length.is_some_and(|length| *length == ["0"]) && !direct.fields.contains_key("content-length") {
+        if length.is_some_and(|length| *length == ["0"])
+            && !direct.fields.contains_key("content-length")
+        {
             take(&mut tunnelled.fields, &["content-length"]);
         }
+    }
+    // RFC 9110 §8.6: a 304 may tell a length, and hyper never does.
+    if direct.start == "304" && !hops.http2_visitor {
+        take(&mut direct.fields, &["content-length"]);
     }
     // RFC 9110 §8.6: no length in a 204.
     if direct.start == "204" {
         take(&mut direct.fields, &["content-length"]);
     }
-    differences("the visitor got", direct, tunnelled)
+    differences("the visitor got", &direct, tunnelled)
 }
 
-fn differences(who: &str, direct: Message, mut tunnelled: Message) -> Vec<String> {
+fn differences(who: &str, direct: &Message, mut tunnelled: Message) -> Vec<String> {
     let mut found = Vec::new();
-    if direct.end != End::Whole && direct.body.starts_with(&tunnelled.body) {
+    let (one, other) = (&direct.body, &tunnelled.body);
+    if direct.end != End::Whole && (one.starts_with(other) || other.starts_with(one)) {
         // A reset overtakes what was sent before it (RFC 9293 §3.10.7.4); half of a body is half of it.
         tunnelled.body.clone_from(&direct.body);
     }
@@ -149,7 +174,11 @@ fn differences(who: &str, direct: Message, mut tunnelled: Message) -> Vec<String
     if direct.body != tunnelled.body {
         let text = |body: &[u8]| body.escape_ascii().to_string();
         let sizes = (direct.body.len(), tunnelled.body.len());
-        differ(&format!("body of {} not {} bytes", sizes.1, sizes.0), &text(&direct.body), &text(&tunnelled.body));
+        differ(
+            &format!("body of {} not {} bytes", sizes.1, sizes.0),
+            &text(&direct.body),
+            &text(&tunnelled.body),
+        );
     }
     differ("trailers", &direct.trailers, &tunnelled.trailers);
     differ("end", &direct.end, &tunnelled.end);
@@ -171,15 +200,21 @@ fn take(fields: &mut Named, names: &[&str]) {
 
 /// Removes what belongs to one connection.
 fn take_hop(fields: &mut Named, switches: bool) {
-    let listed = fields.get("connection").cloned().unwrap_or_default().join(",");
+    let listed = fields
+        .get("connection")
+        .cloned()
+        .unwrap_or_default()
+        .join(",");
     for name in listed.split(',') {
         let name = name.trim().to_ascii_lowercase();
-        if !END_TO_END.contains(&name.as_str()) && !(switches && name == "upgrade") {
+        let kept = END_TO_END.contains(&name.as_str()) || name == "upgrade";
+        if !kept {
             fields.remove(&name);
         }
     }
     for name in PER_HOP {
-        if !(switches && name == "upgrade") {
+        let kept = switches && name == "upgrade";
+        if !kept {
             fields.remove(name);
         }
     }
@@ -191,7 +226,9 @@ fn only_trailers(fields: &mut Named) {
         return;
     };
     let codings = codings.join(",").to_ascii_lowercase();
-    let mut codings = codings.split(',').map(|coding| coding.split(';').next().unwrap_or_default().trim());
+    let mut codings = codings
+        .split(',')
+        .map(|coding| coding.split(';').next().unwrap_or_default().trim());
     if codings.any(|coding| coding == "trailers") {
         fields.insert("te".to_owned(), vec!["trailers".to_owned()]);
     }

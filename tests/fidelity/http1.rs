@@ -1,27 +1,17 @@
 //! Both sides of a case in HTTP/1.1, in literal bytes.
 
-use std::pin::pin;
-
 use ngrnotok_common::socket::Socket;
 use ngrnotok_tests::strict::{Ending, Framing, Piece, Reader, Writer, break_off, halves};
 use tokio::sync::watch;
 
-use crate::case::{Ask, Fields, Heard, Step};
-use crate::message::{End, Message, Named, Progress, Record, heard, named_pairs};
+use crate::case::{Ask, Fields, Step};
+use crate::message::{End, Left, Message, Named, Progress, Record, both, heard, named_pairs};
 use crate::stage::Script;
 
 /// A connection between two messages.
 pub(crate) struct Connection {
     reader: Reader,
     writer: Writer,
-}
-
-/// How a side comes out of its steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
-    Stays,
-    Closes,
-    Breaks,
 }
 
 impl Connection {
@@ -31,17 +21,39 @@ impl Connection {
     }
 
     /// Sends a request and reads its answer. The connection is given back if it can be used again.
-    pub(crate) async fn ask(mut self, ask: &Ask, authority: &str, switches: bool) -> (Message, Option<Self>) {
+    pub(crate) async fn ask(
+        mut self,
+        ask: &Ask,
+        authority: &str,
+        switches: bool,
+    ) -> (Message, Option<Self>) {
         let (mut record, mut progress) = Record::new();
         let (reader, writer) = (&mut self.reader, &mut self.writer);
         let saying = async {
             let _ = writer.say(head_of(ask, authority)).await;
             let chunked = ask.says("Transfer-Encoding", "chunked");
-            speak(writer, &ask.steps, chunked, ask.method, switches, &mut progress).await
+            speak(
+                writer,
+                &ask.steps,
+                chunked,
+                ask.method,
+                switches,
+                &mut progress,
+            )
+            .await
         };
         let hearing = hear_answer(reader, ask.method, &mut record);
-        let left = both(saying, hearing, switches).await;
-        (record.taken(left != Left::Stays), self.after(left, switches))
+        let mut left = both(saying, hearing, switches).await;
+        let message = record.taken(left != Left::Stays);
+        let last = |fields: &Named| {
+            fields
+                .get("connection")
+                .is_some_and(|values| values.join(",").contains("close"))
+        };
+        if last(&message.fields) && left == Left::Stays {
+            left = Left::Closes;
+        }
+        (message, self.after(left, switches))
     }
 
     /// Sends all requests, then reads all answers.
@@ -115,31 +127,6 @@ impl Connection {
     }
 }
 
-/// Runs both directions. Leaving ends the other one, and so does an answer that is whole, unless
-/// `all` of both is wanted.
-async fn both(saying: impl Future<Output = Left>, hearing: impl Future<Output = ()>, all: bool) -> Left {
-    let (mut saying, mut hearing) = (pin!(saying), pin!(hearing));
-    let (mut said, mut heard) = (false, false);
-    while !(said && heard) {
-        tokio::select! {
-            biased;
-            left = &mut saying, if !said => {
-                if left != Left::Stays {
-                    return left;
-                }
-                said = true;
-            }
-            () = &mut hearing, if !heard => {
-                if !all && !said {
-                    return Left::Closes;
-                }
-                heard = true;
-            }
-        }
-    }
-    Left::Stays
-}
-
 /// Says what a side says.
 async fn speak(
     writer: &mut Writer,
@@ -160,6 +147,8 @@ async fn speak(
                 ends_by_closing = !bodiless && !chunked && !has(fields, "content-length");
                 writer.say(answer_head(*status, fields)).await
             }
+            // In chunks it would be the end.
+            Step::Data(data) if data.is_empty() => Ok(()),
             Step::Data(data) if chunked => {
                 let size = format!("{:x}\r\n", data.len());
                 writer.say([size.as_bytes(), data, b"\r\n"].concat()).await
@@ -167,7 +156,9 @@ async fn speak(
             Step::Data(data) | Step::Raw(data) => writer.say(data).await,
             Step::Trailers(fields) => {
                 chunked = false;
-                writer.say([b"0\r\n", &lines(fields)[..], b"\r\n"].concat()).await
+                writer
+                    .say([b"0\r\n", &lines(fields)[..], b"\r\n"].concat())
+                    .await
             }
             Step::Hear(what) => {
                 heard(progress, *what).await;
@@ -194,7 +185,9 @@ async fn hear_answer(reader: &mut Reader, method: &str, record: &mut Record) {
         let read = match reader.head().await {
             Some(Ok(head)) => head.status().map(|status| (status, head)),
             Some(Err(wrong)) => Err(wrong),
-            None if reader.ending == Some(Ending::Finished) => return record.end(End::Nothing, Named::new()),
+            None if reader.ending == Some(Ending::Finished) => {
+                return record.end(End::Nothing, Named::new());
+            }
             None => return record.end(End::Broken, Named::new()),
         };
         let (status, head) = match read {

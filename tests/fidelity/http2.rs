@@ -1,7 +1,7 @@
 //! Both sides of a case in HTTP/2, by h2: it tells apart every way in which a stream can end.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -15,9 +15,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use ngrnotok_common::socket::Socket;
 use ngrnotok_tests::tasks::Tasks;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::case::{Ask, Fields, Step};
-use crate::message::{End, Message, Named, Progress, Record, heard, named_map};
+use crate::message::{End, Left, Message, Named, Progress, Record, both, heard, named_map};
 use crate::stage::Script;
 
 /// What HTTP/2 has no room for (RFC 9113 §8.2.2), or says elsewhere.
@@ -74,11 +75,12 @@ impl Connection {
         };
         let hearing = hear_answer(answer, &mut record);
         let left = both(saying, hearing, switches).await;
-        record.taken(left)
+        record.taken(left != Left::Stays)
     }
 
     fn request(&self, ask: &Ask, authority: &str) -> Request<()> {
-        let path = PathAndQuery::try_from(&ask.target).expect("a target that HTTP/2 can say");
+        let path = PathAndQuery::try_from(&ask.target);
+        let path = path.unwrap_or_else(|error| panic!("{}: {error}", ask.target));
         let uri = Uri::builder().scheme(self.scheme).authority(authority);
         let mut request = Request::new(());
         *request.uri_mut() = uri.path_and_query(path).build().expect("a good URI");
@@ -86,7 +88,9 @@ impl Connection {
         *request.headers_mut() = headers(&ask.fields);
         if let Some(protocol) = ask.protocol {
             *request.method_mut() = Method::CONNECT;
-            request.extensions_mut().insert(Protocol::from_static(protocol));
+            request
+                .extensions_mut()
+                .insert(Protocol::from_static(protocol));
         }
         request
     }
@@ -97,10 +101,12 @@ pub(crate) async fn serve(socket: impl Socket, script: Arc<Script>) {
     let Ok(mut connection) = h2::server::handshake(socket).await else {
         return;
     };
-    let tasks = Tasks::default();
+    let mut tasks = JoinSet::new();
     while let Some(Ok((request, respond))) = connection.accept().await {
         tasks.spawn(answer(request, respond, Arc::clone(&script)));
     }
+    // What breaks off with the connection is written down, too.
+    while tasks.join_next().await.is_some() {}
 }
 
 async fn answer(request: Request<RecvStream>, respond: SendResponse<Bytes>, script: Arc<Script>) {
@@ -124,31 +130,7 @@ async fn answer(request: Request<RecvStream>, respond: SendResponse<Bytes>, scri
     let steps = answer.steps();
     let saying = mouth.speak(&steps, &mut progress);
     let left = both(saying, hear_body(body, &mut record), true).await;
-    script.saw(record.taken(left));
-}
-
-/// Runs both directions, as in HTTP/1; tells whether the side has left.
-async fn both(saying: impl Future<Output = bool>, hearing: impl Future<Output = ()>, all: bool) -> bool {
-    let (mut saying, mut hearing) = (pin!(saying), pin!(hearing));
-    let (mut said, mut heard) = (false, false);
-    while !(said && heard) {
-        tokio::select! {
-            biased;
-            left = &mut saying, if !said => {
-                if left {
-                    return true;
-                }
-                said = true;
-            }
-            () = &mut hearing, if !heard => {
-                if !all && !said {
-                    return true;
-                }
-                heard = true;
-            }
-        }
-    }
-    false
+    script.saw(record.taken(left != Left::Stays));
 }
 
 /// The sending half of an exchange.
@@ -161,8 +143,7 @@ struct Mouth {
 }
 
 impl Mouth {
-    /// Says what a side says; tells whether it left.
-    async fn speak(&mut self, steps: &[Step], progress: &mut watch::Receiver<Progress>) -> bool {
+    async fn speak(&mut self, steps: &[Step], progress: &mut watch::Receiver<Progress>) -> Left {
         for (at, step) in steps.iter().enumerate() {
             match step {
                 Step::Interim(status, fields) => {
@@ -187,14 +168,14 @@ impl Mouth {
                 Step::Hear(what) => heard(progress, *what).await,
                 Step::Close | Step::Break => {
                     self.leave();
-                    return true;
+                    return Left::Breaks;
                 }
             }
         }
         if let Some(stream) = &mut self.stream {
             let _ = stream.send_data(Bytes::new(), true);
         }
-        false
+        Left::Stays
     }
 
     fn leave(&mut self) {
@@ -211,6 +192,10 @@ impl Mouth {
         let Some(stream) = &mut self.stream else {
             return;
         };
+        if data.is_empty() {
+            let _ = stream.send_data(data, false);
+            return;
+        }
         while !data.is_empty() {
             stream.reserve_capacity(data.len());
             while stream.capacity() == 0 {

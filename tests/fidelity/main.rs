@@ -23,6 +23,7 @@ mod connections;
 mod departures;
 mod desync;
 mod endings;
+mod fields;
 mod heads;
 mod http1;
 mod http2;

@@ -1,6 +1,9 @@
 //! What arrived: a request as the app saw it, an answer as its visitor got it.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -103,6 +106,47 @@ impl Record {
         }
         message
     }
+}
+
+/// How a side comes out of its steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    Stays,
+    Closes,
+    Breaks,
+}
+
+/// Runs both directions of one side. Leaving ends the other one, and so does an answer that is whole,
+/// unless `all` of both is wanted.
+pub(crate) async fn both(
+    saying: impl Future<Output = Left>,
+    hearing: impl Future<Output = ()>,
+    all: bool,
+) -> Left {
+    let (mut saying, mut hearing) = (pin!(saying), pin!(hearing));
+    let (mut said, mut heard) = (None, false);
+    poll_fn(|cx| {
+        loop {
+            if said.is_none()
+                && let Poll::Ready(left) = saying.as_mut().poll(cx)
+            {
+                said = Some(left);
+            }
+            match said {
+                Some(Left::Stays) if heard => return Poll::Ready(Left::Stays),
+                // It has had its chance to come to its end.
+                None if heard && !all => return Poll::Ready(Left::Closes),
+                Some(left) if left != Left::Stays => return Poll::Ready(left),
+                _ if heard => return Poll::Pending,
+                _ => {}
+            }
+            match hearing.as_mut().poll(cx) {
+                Poll::Ready(()) => heard = true,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
 }
 
 /// Sorts fields by name.

@@ -119,8 +119,8 @@ impl Stage {
         let http1 = App::start(false).await;
         let http2 = App::start(true).await;
         let clients = [
-            join(&world, "one", http1.address, Protocol::Http1).await,
-            join(&world, "two", http2.address, Protocol::H2c).await,
+            join(&world, name(false), http1.address, Protocol::Http1).await,
+            join(&world, name(true), http2.address, Protocol::H2c).await,
         ];
         Self {
             world,
@@ -137,11 +137,14 @@ impl Stage {
         }
     }
 
-    /// A visitor's connection through the tunnel, and what it calls the app.
-    pub(crate) async fn tunnel(&self, via: Via, http2: bool) -> (Box<dyn Socket>, String) {
-        let name = if http2 { "two" } else { "one" };
-        let socket = dial(&self.world, via, name).await;
-        (socket, self.world.authority(via, name))
+    /// What a visitor calls the app.
+    pub(crate) fn authority(&self, via: Via, http2: bool) -> String {
+        self.world.authority(via, name(http2))
+    }
+
+    /// A visitor's connection through the tunnel.
+    pub(crate) async fn tunnel(&self, via: Via, http2: bool) -> Box<dyn Socket> {
+        dial(&self.world, via, name(http2)).await
     }
 
     /// A visitor's connection to the app itself.
@@ -153,8 +156,17 @@ impl Stage {
     }
 }
 
+fn name(http2: bool) -> &'static str {
+    if http2 { "two" } else { "one" }
+}
+
 /// A client whose local app speaks this protocol.
-pub(crate) async fn join(world: &World, name: &str, app: SocketAddr, protocol: Protocol) -> RunningClient {
+pub(crate) async fn join(
+    world: &World,
+    name: &str,
+    app: SocketAddr,
+    protocol: Protocol,
+) -> RunningClient {
     let target = format!("http://{app}").parse().expect("a good target");
     let mut config = world.client(name, target);
     config.tunnels[0].options.protocol = protocol;

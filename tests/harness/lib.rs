@@ -16,6 +16,8 @@
 //! [`soon`] says which one did not come.
 
 pub mod body;
+pub mod frames;
+pub mod head;
 pub mod origin;
 pub mod patience;
 pub mod program;

@@ -24,6 +24,7 @@ use ngrnotok_common::socket::Socket;
 use tokio_util::task::TaskTracker;
 
 use super::dial::{Dialer, LocalError, Offer, Spoken};
+use super::hangup::Listening;
 use super::pool::{Connection, Pool};
 use super::rewrite::{HostHeader, PublicOrigin, Rewrite};
 use super::{Target, Trouble, hello, http2};
@@ -108,9 +109,28 @@ impl Local {
         } else {
             self.send_http1(request, interim, None).await?
         };
-        for_link(&mut answer);
+        self.for_link(&mut answer)?;
         self.rewrite_answer(&mut answer, public.as_ref());
         Ok(answer)
+    }
+
+    /// What the app said, as the link says it. An answer that two readers could end in two places is
+    /// not passed on.
+    pub(super) fn for_link<B>(&self, answer: &mut Response<B>) -> Result<(), Trouble> {
+        let fields = answer.headers_mut();
+        let both = fields.contains_key(CONTENT_LENGTH) && fields.contains_key(TRANSFER_ENCODING);
+        if both || headers::settle_framing(fields).is_err() {
+            let reason = "it does not say clearly where its answer ends";
+            return Err(Trouble::new(
+                Cause::LocalBadResponse,
+                self.target(),
+                &reason,
+            ));
+        }
+        headers::strip_hop(fields);
+        *answer.version_mut() = Version::HTTP_2;
+        *answer.extensions_mut() = Extensions::new();
+        Ok(())
     }
 
     pub(super) fn rewrite_answer<B>(
@@ -280,7 +300,7 @@ impl Local {
     async fn handshake(&self, stream: Box<dyn Socket>) -> Result<Connection, Trouble> {
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Listening::new(stream)))
             .await
             .map_err(|error| Trouble::exchange(self.target(), &error))?;
         // Ends when its sender is dropped or the app closes; errors reach the exchange that meets them.
@@ -338,13 +358,6 @@ fn in_http2<B>(request: &mut Request<B>, over_tls: bool) {
         }
     }
     *request.version_mut() = Version::HTTP_2;
-}
-
-/// What the app said, as the link says it.
-pub(super) fn for_link<B>(answer: &mut Response<B>) {
-    headers::strip_hop(answer.headers_mut());
-    *answer.version_mut() = Version::HTTP_2;
-    *answer.extensions_mut() = Extensions::new();
 }
 
 impl fmt::Display for Local {

@@ -7,6 +7,7 @@
 //! client dial anything else.
 
 mod dial;
+mod hangup;
 mod hello;
 mod http;
 mod http2;

@@ -12,7 +12,8 @@ use ngrnotok_common::protocol::stream;
 use ngrnotok_common::rewound::Rewound;
 use ngrnotok_common::socket::Socket;
 
-use super::http::{Local, LocalBody, for_link, in_http1};
+use super::hangup::Listening;
+use super::http::{Local, LocalBody, in_http1};
 use super::{Target, Trouble};
 
 const WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
@@ -60,7 +61,7 @@ impl Local {
         let (mut answer, connection) = self.send_on(None, request).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             let mut answer = answer.map(|body| LocalBody::Http1 { body, connection });
-            for_link(&mut answer);
+            self.for_link(&mut answer)?;
             self.rewrite_answer(&mut answer, public.as_ref());
             return Ok(Switch::Refused(answer));
         }
@@ -73,9 +74,9 @@ impl Local {
         let parts = hyper::upgrade::on(answer)
             .await
             .map_err(|error| Trouble::exchange(self.target(), &error))?
-            .downcast::<TokioIo<Box<dyn Socket>>>()
+            .downcast::<TokioIo<Listening>>()
             .expect("the connection is the one we put in");
-        let socket = Rewound::new(parts.read_buf, parts.io.into_inner());
+        let socket = Rewound::new(parts.read_buf, parts.io.into_inner().into_inner());
         Ok(Switch::Agreed(head, socket))
     }
 

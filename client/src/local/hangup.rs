@@ -1,0 +1,99 @@
+//! An app that answers early and hangs up on the rest of an upload.
+//!
+//! Writing to it fails at once, while its answer still waits to be read. hyper would give up at the
+//! failed write; so that is kept from it, and what reading finds decides: the answer, or that there is
+//! none.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use ngrnotok_common::socket::Socket;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A connection on which failed writes are silent. The peer has reset it then, so reading ends, too.
+pub(super) struct Listening {
+    stream: Box<dyn Socket>,
+    hung_up: bool,
+}
+
+impl Listening {
+    pub(super) fn new(stream: Box<dyn Socket>) -> Self {
+        Self {
+            stream,
+            hung_up: false,
+        }
+    }
+
+    pub(super) fn into_inner(self) -> Box<dyn Socket> {
+        self.stream
+    }
+
+    /// `whole` is what a successful write would have said.
+    fn judge<T>(&mut self, written: Poll<io::Result<T>>, whole: T) -> Poll<io::Result<T>> {
+        match written {
+            Poll::Ready(Err(error)) if is_hangup(&error) => {
+                self.hung_up = true;
+                Poll::Ready(Ok(whole))
+            }
+            other => other,
+        }
+    }
+}
+
+fn is_hangup(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}
+
+impl AsyncRead for Listening {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, out)
+    }
+}
+
+impl AsyncWrite for Listening {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.hung_up {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.judge(written, bytes.len())
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let all = slices.iter().map(|slice| slice.len()).sum();
+        if self.hung_up {
+            return Poll::Ready(Ok(all));
+        }
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.judge(written, all)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.judge(flushed, ())
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
