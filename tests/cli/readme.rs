@@ -85,7 +85,11 @@ fn blocks(kind: &str) -> Vec<&'static str> {
     README
         .split(&fence)
         .skip(1)
-        .map(|rest| rest.split("\n```").next().unwrap())
+        .map(|rest| {
+            rest.split("\n```")
+                .next()
+                .expect("split gives one piece at least")
+        })
         .collect()
 }
 
@@ -100,7 +104,9 @@ fn commands(program: &str) -> Vec<String> {
             lines
         })
         .filter_map(|line| {
-            let line = line.strip_prefix("$ ").or(line.strip_prefix("# "))?;
+            let line = line
+                .strip_prefix("$ ")
+                .or_else(|| line.strip_prefix("# "))?;
             let line = line.strip_prefix("sudo ").unwrap_or(line);
             let words = line.split(" > ").next()?.split(" & ").next()?;
             (words.split_whitespace().next()? == program).then(|| words.to_owned())
