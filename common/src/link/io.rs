@@ -5,8 +5,8 @@
 //! ```
 //!
 //! h2 flushes after every frame, and rustls reads 4 KiB at a time: done naively, each small answer is
-//! a TLS record and a system call of its own. [`Gather`] collects what h2 writes and sends it when the
-//! task that drives the connection has done its round ([`Flusher`]); [`ReadAhead`] takes from the
+//! a TLS record and a system call of its own. `Gather` collects what h2 writes and sends it when the
+//! task that drives the connection has done its round (`Flusher`); [`ReadAhead`] takes from the
 //! socket whatever is there. Both borrow their memory from a pool of the thread and give it back when
 //! it is empty, so an idle link holds none.
 

@@ -1,5 +1,5 @@
-//! The door for tunnel clients, in the order of events: [`handshake`] asks for the token and turns the
-//! roles round, [`control`] talks with the client until one of them leaves.
+//! The door for tunnel clients, in the order of events: `handshake` asks for the token and turns the
+//! roles round, `control` talks with the client until one of them leaves.
 
 mod control;
 mod handshake;

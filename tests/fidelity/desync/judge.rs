@@ -16,7 +16,7 @@ use super::{Attack, Must};
 use crate::stage::join;
 
 /// Attacks go on side by side, each against an app of its own.
-const LANES: usize = 12;
+const LANES: usize = 24;
 
 /// Nothing more comes after so long.
 const QUIET: Duration = Duration::from_millis(250);
