@@ -2,7 +2,7 @@
 //! also for apps that speak HTTP/2 otherwise: few of those take upgrades in any other way.
 
 use data_encoding::BASE64;
-use http::header::{CONNECTION, HeaderName, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use ngrnotok_common::headers;
@@ -49,6 +49,15 @@ impl Local {
         let public = self.for_app(&mut request);
         in_http1(&mut request);
         let fields = request.headers_mut();
+        // There is no body, whatever the server says: an app that waited for one would take the next
+        // request on this connection for it.
+        fields.remove(TRANSFER_ENCODING);
+        if fields
+            .get(CONTENT_LENGTH)
+            .is_some_and(|length| length != "0")
+        {
+            fields.remove(CONTENT_LENGTH);
+        }
         fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         let protocol = HeaderValue::from_str(protocol).map_err(|_| self.odd("protocol"))?;
         fields.insert(UPGRADE, protocol.clone());
