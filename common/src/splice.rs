@@ -14,6 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::AsyncReadExt;
 
+use crate::link::body::let_it_leave;
 use crate::socket::Socket;
 
 /// Read from a socket at a time: 16 KiB, one frame.
@@ -58,6 +59,7 @@ pub async fn splice(mut left: impl End, mut right: impl End) -> io::Result<()> {
     })
     .await;
     if joined.is_err() {
+        let_it_leave().await;
         left.abort();
         right.abort();
     }

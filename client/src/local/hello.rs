@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use ngrnotok_common::link::body::LinkBody;
 
@@ -47,6 +47,10 @@ pub(super) async fn answer(request: Request<LinkBody>) -> Response<Full<Bytes>> 
             plain(&request_line, &fields, &body),
             "text/plain; charset=utf-8",
         )
+    };
+    let text = match head.method {
+        Method::HEAD => String::new(),
+        _ => text,
     };
     let mut response = Response::new(Full::from(text));
     let headers = response.headers_mut();

@@ -252,6 +252,7 @@ where
         let frame = match next.await? {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
+                let_it_leave().await;
                 stream.send_reset(on_failure);
                 return Err(PumpError::Body(error));
             }
@@ -275,6 +276,15 @@ where
                 }
             }
         }
+    }
+}
+
+/// Lets the task of the connection send what was given to a stream: a reset takes along all that still
+/// waits before it. What the peer's window holds back is lost; h2 does not tell when it has left.
+pub(crate) async fn let_it_leave() {
+    // The connection's task, its socket, and once more for what became writable meanwhile.
+    for _ in 0..4 {
+        tokio::task::yield_now().await;
     }
 }
 

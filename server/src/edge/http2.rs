@@ -126,6 +126,7 @@ async fn exchange(
         true => (LinkBody::none(), Some(receive)),
         false => (LinkBody::new(receive), None),
     };
+    let wants_head_only = head.method == Method::HEAD;
     let request = Request::from_parts(head, body);
     let interim = &mut |head| reply.interim(head);
     let answer = tokio::select! {
@@ -133,6 +134,10 @@ async fn exchange(
         () = reply.peer_left() => return,
     };
     match answer {
+        Answer::Ordinary(answer) if wants_head_only => {
+            // Our own pages have a body whatever was asked for.
+            let _ = reply.begin(answer.map(drop), true);
+        }
         Answer::Ordinary(answer) => {
             let (head, mut body) = answer.into_parts();
             let ahead = body.ahead();
