@@ -110,12 +110,20 @@ where
     // Most uploads end before the answer begins, so they run right here; what is left of one then gets
     // a task of its own, which dies with the answer's body.
     let answer = poll_fn(|cx| {
-        while let Poll::Ready(Some(Ok(head))) = answer.poll_informational(cx) {
-            if head.status() == StatusCode::CONTINUE {
-                held = None;
+        // Asking for the answer itself would skip interim answers that come on another thread just now.
+        let answered = loop {
+            match answer.poll_informational(cx) {
+                Poll::Ready(Some(head)) => {
+                    let head = head?;
+                    if head.status() == StatusCode::CONTINUE {
+                        held = None;
+                    }
+                    interim(head);
+                }
+                Poll::Ready(None) => break true,
+                Poll::Pending => break false,
             }
-            interim(head);
-        }
+        };
         if let Some(limit) = &mut held
             && limit.as_mut().poll(cx).is_ready()
         {
@@ -129,6 +137,9 @@ where
             if let Err(PumpError::Body(_)) = sent {
                 return Poll::Ready(Err(ExchangeError::Upload));
             }
+        }
+        if !answered {
+            return Poll::Pending;
         }
         Pin::new(&mut answer).poll(cx).map_err(ExchangeError::Peer)
     });
