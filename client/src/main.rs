@@ -30,7 +30,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Failure::Other(error.to_string())),
     };
-    match runtime.block_on(http(&args)) {
+    let ended = runtime.block_on(http(&args));
+    // A write to a pipe that nobody reads would keep the program here for ever.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => fail(&failure),
     }
@@ -117,7 +120,7 @@ async fn run(remote: Remote, tunnel: Tunnel, opening: Opening, form: Form) -> Re
     })?;
     let requests = client.take_requests().expect("taken once");
     let status = client.status();
-    let mut stdout = io::stdout();
+    let mut stdout = tokio::io::stdout();
     let mut showing = std::pin::pin!(output::show(form, opening, status, requests, &mut stdout));
     let running = client.run(shutdown::signal());
     let ended = tokio::select! {

@@ -1,11 +1,12 @@
 //! Showing what happens as lines: for people, or one JSON object a line for programs.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use jiff::Zoned;
 use ngrnotok_common::id::SessionId;
 use serde::Serialize;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 
 use crate::requests::{Happening, Requests, Seen};
@@ -37,13 +38,14 @@ pub struct Opening {
 
 /// Shows status changes and requests on `out` until the client is gone.
 ///
-/// Errors: `out` cannot be written to; whoever read it has left.
+/// A reader who does not read holds up nothing but what is shown to it. Errors: `out` cannot be written
+/// to; whoever read it has left.
 pub async fn show(
     form: Form,
     opening: Opening,
     mut status: watch::Receiver<Status>,
     mut requests: Requests,
-    out: &mut (dyn Write + Send),
+    out: &mut (dyn AsyncWrite + Send + Unpin),
 ) -> io::Result<()> {
     let mut lines = Lines {
         form,
@@ -53,7 +55,7 @@ pub async fn show(
         text: String::new(),
     };
     lines.begin();
-    lines.flush(out)?;
+    lines.flush(out).await?;
     loop {
         tokio::select! {
             changed = status.changed() => {
@@ -62,10 +64,10 @@ pub async fn show(
                         lines.happening(&next);
                     }
                     lines.missed(requests.take_missed());
-                    return lines.flush(out);
+                    return lines.flush(out).await;
                 }
                 lines.status(&status.borrow_and_update().clone());
-                lines.flush(out)?;
+                lines.flush(out).await?;
             }
             // Only after the URL: it is the first thing a program wants to read.
             Some(first) = requests.next(), if lines.been_ready => {
@@ -74,7 +76,7 @@ pub async fn show(
                     lines.happening(&next);
                 }
                 lines.missed(requests.take_missed());
-                lines.flush(out)?;
+                lines.flush(out).await?;
                 tokio::time::sleep(BATCH).await;
             }
         }
@@ -287,10 +289,10 @@ impl Lines {
         self.line(&line);
     }
 
-    fn flush(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        out.write_all(self.text.as_bytes())?;
+    async fn flush(&mut self, out: &mut (dyn AsyncWrite + Send + Unpin)) -> io::Result<()> {
+        out.write_all(self.text.as_bytes()).await?;
         self.text.clear();
-        out.flush()
+        out.flush().await
     }
 }
 

@@ -9,10 +9,12 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 use crate::link::body::let_it_leave;
 use crate::socket::Socket;
@@ -44,70 +46,135 @@ pub trait End {
     fn abort(&mut self);
 }
 
-/// Joins two ends until both directions have ended, or one has broken and both are aborted.
+/// How long what an end said before it broke may take to reach the other one: 5 s.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Joins two ends until both directions have ended, or one end has broken; then what it said before that
+/// is passed on, and both are aborted.
 ///
 /// Cancel safety: dropping the future drops both ends.
 pub async fn splice(mut left: impl End, mut right: impl End) -> io::Result<()> {
     let (mut to_right, mut to_left) = (Direction::default(), Direction::default());
-    let joined = poll_fn(|cx| {
-        let first = to_right.poll(cx, &mut left, &mut right)?;
-        let second = to_left.poll(cx, &mut right, &mut left)?;
+    let broken = poll_fn(|cx| {
+        let first = to_right.poll(cx, &mut left, &mut right);
+        let second = to_left.poll(cx, &mut right, &mut left);
         match (first, second) {
-            (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
+            (Poll::Ready(Err(Broken::Source(error))), _)
+            | (_, Poll::Ready(Err(Broken::Sink(error)))) => Poll::Ready(Some((Side::Left, error))),
+            (Poll::Ready(Err(Broken::Sink(error))), _)
+            | (_, Poll::Ready(Err(Broken::Source(error)))) => {
+                Poll::Ready(Some((Side::Right, error)))
+            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(None),
             _ => Poll::Pending,
         }
     })
     .await;
-    if joined.is_err() {
-        let_it_leave().await;
-        left.abort();
-        right.abort();
-    }
-    joined
+    let Some((side, error)) = broken else {
+        return Ok(());
+    };
+    // An end that cannot be written to any longer may still have something to read.
+    let _ = match side {
+        Side::Left => timeout(LAST_WORDS, to_right.rest(&mut left, &mut right)).await,
+        Side::Right => timeout(LAST_WORDS, to_left.rest(&mut right, &mut left)).await,
+    };
+    let_it_leave().await;
+    left.abort();
+    right.abort();
+    Err(error)
+}
+
+enum Side {
+    Left,
+    Right,
+}
+
+/// Which end of a direction has broken.
+enum Broken {
+    Source(io::Error),
+    Sink(io::Error),
 }
 
 /// One of the two directions.
 #[derive(Debug, Default)]
 struct Direction {
     waiting: BytesMut,
-    ended: bool,
-    finished: bool,
+    source: Source,
+    over: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    #[default]
+    Flows,
+    Ended,
+    Broke,
 }
 
 impl Direction {
+    /// Ready when the direction has ended, or when an end breaks. It can be polled on after its source has
+    /// broken, until what came before has reached the sink.
     fn poll<A: End, B: End>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut A,
         to: &mut B,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<Result<(), Broken>> {
         loop {
-            if self.finished {
+            if self.over {
                 return Poll::Ready(Ok(()));
             }
             let before = self.waiting.len();
-            let blocked = before > 0 && to.poll_write(cx, &mut self.waiting)?.is_pending();
+            let blocked = before > 0
+                && to
+                    .poll_write(cx, &mut self.waiting)
+                    .map_err(Broken::Sink)?
+                    .is_pending();
             from.passed_on(before - self.waiting.len());
-            if self.ended && self.waiting.is_empty() {
-                ready!(to.poll_finish(cx))?;
-                self.finished = true;
-                continue;
-            }
-            if self.ended || self.waiting.len() > A::READ_AHEAD {
-                return Poll::Pending;
+            match self.source {
+                Source::Ended if self.waiting.is_empty() => {
+                    ready!(to.poll_finish(cx)).map_err(Broken::Sink)?;
+                    self.over = true;
+                    continue;
+                }
+                Source::Broke if self.waiting.is_empty() => {
+                    ready!(to.poll_flush(cx)).map_err(Broken::Sink)?;
+                    self.over = true;
+                    continue;
+                }
+                Source::Flows if self.waiting.len() <= A::READ_AHEAD => {}
+                _ => return Poll::Pending,
             }
             // Read on even while the other end is blocked: frames that nobody has taken yet count
             // against the whole connection.
-            match from.poll_read(cx, &mut self.waiting)? {
-                Poll::Ready(0) => self.ended = true,
-                Poll::Ready(_) if blocked => {}
-                Poll::Ready(_) => continue,
+            match from.poll_read(cx, &mut self.waiting) {
+                Poll::Ready(Ok(0)) => self.source = Source::Ended,
+                Poll::Ready(Ok(_)) if blocked => {}
+                Poll::Ready(Ok(_)) => continue,
+                Poll::Ready(Err(error)) => {
+                    self.source = Source::Broke;
+                    return Poll::Ready(Err(Broken::Source(error)));
+                }
                 Poll::Pending => {
-                    let _ = to.poll_flush(cx)?;
+                    let _ = to.poll_flush(cx).map_err(Broken::Sink)?;
                     return Poll::Pending;
                 }
             }
         }
+    }
+
+    /// Passes on what there is still to read of a source that has broken.
+    async fn rest<A: End, B: End>(&mut self, from: &mut A, to: &mut B) {
+        poll_fn(|cx| {
+            loop {
+                match self.poll(cx, from, to) {
+                    Poll::Ready(Err(Broken::Source(_))) => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
     }
 }
 

@@ -283,3 +283,23 @@ fn trailers_reach_a_visitor_of_http2() {
         }
     });
 }
+
+#[test]
+fn what_an_app_said_before_it_broke_off_arrives() {
+    run(async {
+        const SIZE: usize = 100_000;
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+        let app = Origin::writing(format!("{head}{}", "x".repeat(SIZE))).await;
+        let world = World::of(&app).await;
+        for via in [Via::Http1, Via::PlainHttp1] {
+            for _ in 0..20 {
+                let mut wire = world.wire(via, "app").await;
+                wire.say("GET / HTTP/1.1\r\nHost: app.tunnel.test\r\n\r\n")
+                    .await;
+                soon("a head", wire.head()).await;
+                let body = soon("the break", wire.rest()).await;
+                assert_eq!(body.len(), SIZE, "{via:?}");
+            }
+        }
+    });
+}

@@ -259,3 +259,26 @@ fn an_upgraded_connection_that_goes_on_is_cut_when_the_server_ends() {
         }
     });
 }
+
+#[test]
+fn the_last_words_of_an_app_that_stops_listening_arrive() {
+    run(async {
+        // It leaves with unread bytes, which makes its leaving an abort while its visitor still talks.
+        let app = Origin::raw(move |mut wire| async move {
+            wire.head().await;
+            wire.say(AGREE).await;
+            wire.next().await;
+            wire.say("too much, bye").await;
+        });
+        let app = app.await;
+        let world = World::of(&app).await;
+        for via in [Via::Http1, Via::PlainHttp1] {
+            for _ in 0..10 {
+                let mut wire = upgraded(&world, via).await;
+                wire.try_say(vec![b'z'; 4_000_000]).await;
+                let said = soon("the last words", wire.rest()).await;
+                assert_eq!(said, "too much, bye", "{via:?}");
+            }
+        }
+    });
+}

@@ -25,6 +25,13 @@ pub enum HostHeader {
     Value(HeaderValue),
 }
 
+const PUBLIC_ORIGIN_FIELDS: [&str; 4] = [
+    "forwarded",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+];
+
 /// How heads are changed for one local app.
 #[derive(Debug)]
 pub(super) struct Rewrite {
@@ -75,6 +82,11 @@ impl Rewrite {
         if let Some(PublicOrigin(public)) = &public {
             for name in [ORIGIN, REFERER] {
                 replace(headers, &name, public, &self.own_origins[0]);
+            }
+            // They tell the public origin, and an app that believes them would believe it is there. Who
+            // the visitor is, X-Forwarded-For, stays.
+            for name in PUBLIC_ORIGIN_FIELDS {
+                headers.remove(name);
             }
         }
         match &self.host {
@@ -196,11 +208,19 @@ mod tests {
             ("host", "app.example"),
             ("origin", "https://app.example"),
             ("referer", "https://app.example/page?x=1"),
+            ("x-forwarded-for", "203.0.113.7"),
+            ("x-forwarded-host", "app.example"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=203.0.113.7;host=app.example;proto=https"),
         ]);
         let public = rewrite.request(&mut asked).unwrap();
         assert_eq!(asked.headers()[HOST], "localhost:5173");
         assert_eq!(asked.headers()[ORIGIN], "http://localhost:5173");
         assert_eq!(asked.headers()[REFERER], "http://localhost:5173/page?x=1");
+        assert_eq!(asked.headers()["x-forwarded-for"], "203.0.113.7");
+        for told in PUBLIC_ORIGIN_FIELDS {
+            assert!(!asked.headers().contains_key(told), "{told}");
+        }
 
         let mut answer = HeaderMap::new();
         answer.insert(

@@ -70,9 +70,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Calling<S> {
     }
 }
 
-/// How long a body is held back for an app that says neither 100 nor anything else: 2 s. Such apps
-/// exist, and visitors send anyway after a while (RFC 9110 §10.1.1).
-const CONTINUE_LIMIT: Duration = Duration::from_secs(2);
+/// How long a body is held back for an app that says neither 100 nor anything else: 1 s. Such apps
+/// exist, and visitors send anyway after a while (RFC 9110 §10.1.1), curl and Go after this one.
+const CONTINUE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why an exchange has no answer.
 #[derive(Debug, Error)]

@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -29,8 +29,11 @@ pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// A visitor who takes nothing while bytes wait for it.
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(90);
 
-/// How long an unwanted upload is read and thrown away after the answer.
-const LINGER_LIMIT: Duration = Duration::from_secs(2);
+/// How long an unwanted upload is read and thrown away after the answer while nothing of it comes.
+const LINGER_PAUSE: Duration = Duration::from_secs(5);
+
+/// And how long in all.
+const LINGER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Notes about one connection; written and read by its own task, so relaxed atomics are enough.
 #[derive(Debug)]
@@ -45,12 +48,18 @@ pub(super) struct Activity {
     stalled_since: AtomicU64,
     /// Since when we have said goodbye and wait for the visitor to stop sending; 0 before.
     lingering_since: AtomicU64,
+    /// The latest time at which something came meanwhile.
+    lingering_still: AtomicU64,
     /// The answer ends where the connection does (HTTP/1.0), so a break must not look like an end.
     ends_with_connection: AtomicBool,
     /// A request with a body has come, so there may be bytes on their way that nobody wants.
     had_bodies: AtomicBool,
     /// The answer that is being sent, to be received while the visitor is slow.
     ahead: Mutex<Ahead>,
+    /// An answer has broken off and waits until what came before the break has left.
+    breaking: AtomicBool,
+    /// Whom to wake then; `None` once it has left.
+    breaks: Mutex<Option<Waker>>,
 }
 
 /// What the timer of a connection finds.
@@ -74,9 +83,12 @@ impl Activity {
             reading_head: AtomicBool::new(true),
             stalled_since: AtomicU64::new(0),
             lingering_since: AtomicU64::new(0),
+            lingering_still: AtomicU64::new(0),
             ends_with_connection: AtomicBool::new(false),
             had_bodies: AtomicBool::new(false),
             ahead: Mutex::default(),
+            breaking: AtomicBool::new(false),
+            breaks: Mutex::default(),
         })
     }
 
@@ -105,6 +117,28 @@ impl Activity {
         self.ahead().poll(cx);
     }
 
+    /// Ready when everything has been flushed that was written before the first call.
+    pub(super) fn poll_all_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut breaks = self.breaks();
+        if self.breaking.swap(true, Relaxed) && breaks.is_none() {
+            return Poll::Ready(());
+        }
+        *breaks = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn flushed(&self) {
+        if self.breaking.load(Relaxed)
+            && let Some(waker) = self.breaks().take()
+        {
+            waker.wake();
+        }
+    }
+
+    fn breaks(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.breaks.lock().expect("nothing panics under this lock")
+    }
+
     fn ahead(&self) -> MutexGuard<'_, Ahead> {
         self.ahead.lock().expect("nothing panics under this lock")
     }
@@ -120,10 +154,9 @@ impl Activity {
         let now = Instant::now();
         let after = |since: u64, limit| self.epoch + Duration::from_millis(since) + limit;
         let stalled = self.stalled_since.load(Relaxed);
-        let lingering = self.lingering_since.load(Relaxed);
         let quiet = self.quiet_since.load(Relaxed);
-        let (until, verdict) = if lingering > 0 {
-            (after(lingering, LINGER_LIMIT), Verdict::Cut)
+        let (until, verdict) = if let Some(until) = self.lingers_until() {
+            (until, Verdict::Cut)
         } else if stalled > 0 {
             (after(stalled, STALL_LIMIT), Verdict::Cut)
         } else if self.open_requests.load(Relaxed) > 0 {
@@ -142,15 +175,24 @@ impl Activity {
     /// A deadline that may come before the one the timer was set to: the end of a head that has
     /// begun, or of lingering.
     fn early_deadline(&self) -> Option<Instant> {
-        let lingering = self.lingering_since.load(Relaxed);
-        let (since, limit) = if lingering > 0 {
-            (lingering, LINGER_LIMIT)
-        } else if self.reading_head.load(Relaxed) {
-            (self.quiet_since.load(Relaxed), HEAD_LIMIT)
-        } else {
+        if let Some(until) = self.lingers_until() {
+            return Some(until);
+        }
+        let quiet = Duration::from_millis(self.quiet_since.load(Relaxed));
+        let reading = self.reading_head.load(Relaxed);
+        reading.then(|| self.epoch + quiet + HEAD_LIMIT)
+    }
+
+    /// The end of lingering, as far as it is known now.
+    fn lingers_until(&self) -> Option<Instant> {
+        let since = self.lingering_since.load(Relaxed);
+        if since == 0 {
             return None;
-        };
-        Some(self.epoch + Duration::from_millis(since) + limit)
+        }
+        let still = self.lingering_still.load(Relaxed);
+        let since_the_last = Duration::from_millis(still) + LINGER_PAUSE;
+        let since_the_first = Duration::from_millis(since) + LINGER_LIMIT;
+        Some(self.epoch + since_the_last.min(since_the_first))
     }
 
     fn bytes_came(&self) {
@@ -348,6 +390,7 @@ impl<S: AsyncRead + Unpin> Watching<S> {
             }
             let now = self.activity.now().max(1);
             self.activity.lingering_since.store(now, Relaxed);
+            self.activity.lingering_still.store(now, Relaxed);
         }
         let mut scratch = [0; 8192];
         loop {
@@ -356,6 +399,8 @@ impl<S: AsyncRead + Unpin> Watching<S> {
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            let now = self.activity.now();
+            self.activity.lingering_still.store(now, Relaxed);
         }
     }
 }
@@ -404,6 +449,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut watching = lock(&self.0);
         let flushed = Pin::new(&mut watching.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            watching.activity.flushed();
+        }
         watching.note(flushed)
     }
 

@@ -20,6 +20,7 @@ use tracing::debug;
 
 use super::activity::{Activity, Advice, OpenRequest, Patience, Watched};
 use super::handle::handle;
+use super::last_words::LastWords;
 use super::respond::EdgeBody;
 use super::serve::Edge;
 use super::upgrade::{Answer, Switched};
@@ -44,7 +45,7 @@ where
             notes.request(&request);
             let answer = answer::<S>(&edge, &visitor, request, open).await;
             notes.answers(answer.body().ahead());
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(answer.map(|body| LastWords::new(body, notes)))
         }
     });
     // No timer of hyper's: `Patience` watches over heads and idle times, for both versions alike.

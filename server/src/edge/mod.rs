@@ -12,6 +12,7 @@ mod handover;
 mod host;
 mod http1;
 mod http2;
+mod last_words;
 mod respond;
 mod serve;
 mod sniff;
