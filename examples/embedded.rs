@@ -39,15 +39,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         token,
         port,
     } = embedded::start().await?;
-    let client = Client::new(Config {
-        connector,
-        token: Some(token),
-        tunnels: vec![Tunnel {
-            name: "hello".parse()?,
-            target,
-            options: Options::default(),
-        }],
-    })?;
+    let tunnel = Tunnel {
+        name: "hello".parse()?,
+        target,
+        options: Options::default(),
+    };
+    let client = Client::new(Config::new(connector, Some(token), vec![tunnel]))?;
     let status = client.status();
 
     // They end in order: the visitor tells the client to leave, the client's end tells the server.

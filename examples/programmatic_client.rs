@@ -50,15 +50,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
         None => Trust::Platform,
     };
 
-    let mut client = Client::new(Config {
-        connector: Connector::new(&host, port.unwrap_or(443), trust)?,
-        token: env::var("NGRNOTOK_TOKEN").ok().map(Secret::new),
-        tunnels: vec![Tunnel {
-            name: "programmatic".parse()?,
-            target,
-            options: Options::default(),
-        }],
-    })?;
+    let connector = Connector::new(&host, port.unwrap_or(443), trust)?;
+    let token = env::var("NGRNOTOK_TOKEN").ok().map(Secret::new);
+    let tunnel = Tunnel {
+        name: "programmatic".parse()?,
+        target,
+        options: Options::default(),
+    };
+    let mut client = Client::new(Config::new(connector, token, vec![tunnel]))?;
     let status = client.status();
     let requests = client.take_requests().expect("taken once");
 

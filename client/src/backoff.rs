@@ -23,6 +23,12 @@ impl Backoff {
         limit.mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 
+    /// The wait before the first try after a link that the server wants replaced: all its clients are told
+    /// in the same moment.
+    pub(crate) fn at_once(random: u32) -> Duration {
+        FIRST.mul_f64(f64::from(random) / f64::from(u32::MAX))
+    }
+
     /// After a connection that held.
     pub(crate) fn reset(&mut self) {
         self.tries = 0;

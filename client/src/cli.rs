@@ -1,5 +1,6 @@
 //! The command line of `ngrnotok`, as typed. `config` makes checked types of it.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -60,6 +61,10 @@ pub struct Http {
     /// The name you want [default: derived from this installation and the target, so it stays]
     #[arg(long, value_name = "NAME", env = "NGRNOTOK_NAME")]
     pub name: Option<String>,
+
+    /// Connections to the server: more stand losses and use more of its cores
+    #[arg(long, value_name = "N", default_value = "1", env = "NGRNOTOK_LINKS", value_parser = links)]
+    pub links: NonZeroUsize,
 
     /// File with your token (or NGRNOTOK_TOKEN holds the token itself)
     #[arg(long, value_name = "FILE", env = "NGRNOTOK_TOKEN_FILE")]
@@ -143,4 +148,14 @@ pub enum OutputWord {
     Plain,
     /// One JSON object a line, the first one with the URL
     Json,
+}
+
+/// More links than that gain nothing and cost the server memory.
+const MOST_LINKS: usize = 16;
+
+fn links(word: &str) -> Result<NonZeroUsize, String> {
+    word.parse()
+        .ok()
+        .filter(|links: &NonZeroUsize| links.get() <= MOST_LINKS)
+        .ok_or_else(|| format!("{word:?} is not a number from 1 to {MOST_LINKS}"))
 }

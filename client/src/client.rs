@@ -1,6 +1,9 @@
 //! The face for programs: what a tunnel client is made of, and how it runs.
 
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::protocol::handshake::Problem;
@@ -9,6 +12,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use crate::comeback::Comeback;
 use crate::connect::{ConnectError, Connector};
 use crate::local::{Local, LocalError, Options, Target};
 use crate::requests::{self, Requests, Witness};
@@ -25,6 +29,23 @@ pub struct Config {
     pub token: Option<Secret>,
     /// What to make public.
     pub tunnels: Vec<Tunnel>,
+    /// Connections to the server. One is enough for most; more stand losses and use more cores.
+    pub links: NonZeroUsize,
+    /// Where to keep what a restarted client needs to have its names again at once; `None`: nowhere.
+    pub state: Option<PathBuf>,
+}
+
+impl Config {
+    /// One link, and nothing kept on disk.
+    pub fn new(connector: Connector, token: Option<Secret>, tunnels: Vec<Tunnel>) -> Self {
+        Self {
+            connector,
+            token,
+            tunnels,
+            links: NonZeroUsize::MIN,
+            state: None,
+        }
+    }
 }
 
 /// One name and the local app behind it.
@@ -41,7 +62,7 @@ pub struct Tunnel {
 /// A client that is ready to run.
 #[derive(Debug)]
 pub struct Client {
-    shared: Shared,
+    shared: Arc<Shared>,
     status: watch::Receiver<Status>,
     requests: Option<Requests>,
 }
@@ -54,9 +75,35 @@ pub(crate) struct Shared {
     /// A tunnel's id on the wire is its place here.
     pub(crate) tunnels: Arc<[Served]>,
     pub(crate) reporter: Reporter,
+    pub(crate) comeback: Comeback,
+    pub(crate) links: NonZeroUsize,
+    links_up: AtomicUsize,
     pub(crate) witness: Witness,
     /// Every exchange and every connection to a local app.
     pub(crate) tasks: TaskTracker,
+}
+
+impl Shared {
+    /// How many links are open.
+    pub(crate) fn links_up(&self) -> usize {
+        self.links_up.load(Ordering::Relaxed)
+    }
+
+    /// Counts a link as open until the answer is dropped.
+    pub(crate) fn link_is_up(&self) -> LinkUp<'_> {
+        self.links_up.fetch_add(1, Ordering::Relaxed);
+        LinkUp(&self.links_up)
+    }
+}
+
+/// An open link.
+#[derive(Debug)]
+pub(crate) struct LinkUp<'a>(&'a AtomicUsize);
+
+impl Drop for LinkUp<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A tunnel with its way to the local app.
@@ -79,6 +126,11 @@ pub enum ClientError {
     /// The server does not let us in.
     #[error("the server refuses this client: {}{}", .0.title, hint(.0))]
     Refused(Problem),
+    /// Another client has proved to be the owner of our session.
+    #[error(
+        "another client has taken this session over, with the same state folder or a copy of it"
+    )]
+    TakenOver,
     /// The name is somebody else's.
     #[error("{0}; choose another with --name")]
     NameTaken(String),
@@ -109,8 +161,17 @@ impl Client {
         let (reporter, status) = Reporter::new();
         let (witness, requests) = requests::channel();
         let tasks = TaskTracker::new();
-        let tunnels = config
-            .tunnels
+        let comeback = match &config.state {
+            Some(folder) => {
+                let names: Vec<&Name> = config.tunnels.iter().map(|tunnel| &tunnel.name).collect();
+                Comeback::kept_in(folder, &config.connector.server(), &names)
+            }
+            None => Comeback::in_memory(),
+        };
+        // In an order of their own: a session that is taken up again knows its tunnels by their places.
+        let mut tunnels = config.tunnels;
+        tunnels.sort_by(|one, other| one.name.cmp(&other.name));
+        let tunnels = tunnels
             .into_iter()
             .map(|tunnel| {
                 let local = Local::new(tunnel.target, tunnel.options, tasks.clone())?;
@@ -121,14 +182,17 @@ impl Client {
             })
             .collect::<Result<_, LocalError>>()?;
         Ok(Self {
-            shared: Shared {
+            shared: Arc::new(Shared {
                 connector: config.connector,
                 token: config.token,
                 tunnels,
                 reporter,
+                comeback,
+                links: config.links,
+                links_up: AtomicUsize::new(0),
                 witness,
                 tasks,
-            },
+            }),
             status,
             requests: Some(requests),
         })
@@ -151,9 +215,9 @@ impl Client {
     /// safety: dropping the future drops the link at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ClientError> {
         let ended = supervise::run(&self.shared, shutdown).await;
-        let Shared { tunnels, tasks, .. } = self.shared;
+        let tasks = self.shared.tasks.clone();
         // With the last exchange goes the pool, and with it the idle connections to the local app.
-        drop(tunnels);
+        drop(self.shared);
         tasks.close();
         let _ = tokio::time::timeout(session::FAREWELL, tasks.wait()).await;
         ended

@@ -1,5 +1,6 @@
 //! Checked wishes: from words as typed to what a client is made of.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use http::HeaderValue;
@@ -78,6 +79,10 @@ pub struct Remote {
     pub connector: Connector,
     /// Who we are there.
     pub token: Option<Secret>,
+    /// Connections to it.
+    pub links: NonZeroUsize,
+    /// Where to keep what a restarted client needs to have its names again at once.
+    pub state: Option<PathBuf>,
 }
 
 /// What to make public.
@@ -149,6 +154,8 @@ pub fn remote(args: &cli::Http) -> Result<Option<Remote>, ConfigError> {
     Ok(Some(Remote {
         connector: Connector::new(&host, port.unwrap_or(443), trust)?,
         token: token(args.token_file.as_deref())?,
+        links: args.links,
+        state: Some(folders::state("ngrnotok").join("sessions")),
     }))
 }
 

@@ -13,6 +13,7 @@
 mod backoff;
 pub mod cli;
 pub mod client;
+mod comeback;
 pub mod config;
 pub mod connect;
 mod dispatch;

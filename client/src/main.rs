@@ -1,6 +1,7 @@
 //! `ngrnotok`: parse, check, find or start a server, serve, leave.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ impl Failure {
         match self {
             Self::Usage(_) => 2,
             Self::Client(ClientError::Refused(problem)) if matches!(problem.status, 401 | 403) => 3,
-            Self::Client(ClientError::NameTaken(_)) => 4,
+            Self::Client(ClientError::NameTaken(_) | ClientError::TakenOver) => 4,
             Self::Client(ClientError::Unreachable(_)) => 5,
             Self::Client(_) | Self::Embedded(_) | Self::Other(_) => 1,
         }
@@ -98,6 +99,9 @@ async fn http(args: &cli::Http) -> Result<(), Failure> {
             let remote = Remote {
                 connector: embedded.connector,
                 token: Some(embedded.token),
+                links: NonZeroUsize::MIN,
+                // The server and its sessions end with this process.
+                state: None,
             };
             // The server outlives the client by its goodbye.
             let stop = CancellationToken::new();
@@ -114,9 +118,9 @@ async fn http(args: &cli::Http) -> Result<(), Failure> {
 
 async fn run(remote: Remote, tunnel: Tunnel, opening: Opening, form: Form) -> Result<(), Failure> {
     let mut client = Client::new(Config {
-        connector: remote.connector,
-        token: remote.token,
-        tunnels: vec![tunnel],
+        links: remote.links,
+        state: remote.state,
+        ..Config::new(remote.connector, remote.token, vec![tunnel])
     })?;
     let requests = client.take_requests().expect("taken once");
     let status = client.status();

@@ -98,6 +98,10 @@ impl Reporter {
         });
     }
 
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        self.0.borrow().session.as_ref().map(|session| session.id)
+    }
+
     pub(crate) fn is_online(&self) -> bool {
         !self.0.borrow().online.is_empty()
     }

@@ -169,6 +169,14 @@ pub struct Settings {
     #[arg(long, value_name = "SECONDS", env = "NGRNOTOK_SERVER_DRAIN")]
     pub drain: Option<u64>,
 
+    /// Seconds for which a client that has lost its connection keeps its names [default: 60]
+    #[arg(long, value_name = "SECONDS", env = "NGRNOTOK_SERVER_GRACE")]
+    pub grace: Option<u64>,
+
+    /// Seconds for which visitors wait for a client that has lost its connection [default: 5]
+    #[arg(long, value_name = "SECONDS", env = "NGRNOTOK_SERVER_OFFLINE_WAIT")]
+    pub offline_wait: Option<u64>,
+
     /// off, error, warn, info, debug, trace, or a filter such as ngrnotok_server=debug
     /// [default: info]
     #[arg(long, value_name = "LEVEL", env = "NGRNOTOK_SERVER_LOG", global = true)]
@@ -230,6 +238,8 @@ impl Settings {
             shards: self.shards.or(other.shards),
             max_connections: self.max_connections.or(other.max_connections),
             drain: self.drain.or(other.drain),
+            grace: self.grace.or(other.grace),
+            offline_wait: self.offline_wait.or(other.offline_wait),
             log: self.log.or(other.log),
         }
     }

@@ -50,6 +50,15 @@ pub struct Config {
     pub max_connections: usize,
     /// What open requests have to finish when the server stops. Default: 30 s.
     pub drain_limit: Duration,
+    /// For how long a session that has lost its last link keeps its names. Default: 60 s.
+    pub grace: Duration,
+    /// How long visitors wait for its client. Default: 5 s.
+    pub offline_wait: Duration,
+    /// A link that has carried so many requests is to be replaced, before its stream ids end. Default:
+    /// 2²⁸, half of them.
+    pub most_requests: u32,
+    /// A link of this age is to be replaced. Default: 24 h.
+    pub oldest_link: Duration,
 }
 
 impl Config {
@@ -69,6 +78,10 @@ impl Config {
             trusted_proxies: Vec::new(),
             max_connections: 65_536,
             drain_limit: Duration::from_secs(30),
+            grace: Duration::from_secs(60),
+            offline_wait: Duration::from_secs(5),
+            most_requests: 1 << 28,
+            oldest_link: Duration::from_secs(24 * 60 * 60),
         }
     }
 }
@@ -259,6 +272,10 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
         drain_limit: settings
             .drain
             .map_or(defaults.drain_limit, Duration::from_secs),
+        grace: settings.grace.map_or(defaults.grace, Duration::from_secs),
+        offline_wait: settings
+            .offline_wait
+            .map_or(defaults.offline_wait, Duration::from_secs),
         ..defaults
     };
     Ok(Checked { config, dev })

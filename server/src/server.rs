@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::config::Config;
 use crate::edge::{Edge, Handover};
-use crate::gate::{Gate, PublicUrls};
+use crate::gate::{Gate, PublicUrls, Sessions};
 use crate::listener::{accept, bind};
 use crate::registry::Registry;
 use crate::session::ShardId;
@@ -153,13 +153,21 @@ impl Server {
             }),
             gate: Arc::new(Gate {
                 auth: config.auth,
-                registry: registry.clone(),
+                sessions: Sessions::new(
+                    registry.clone(),
+                    config.grace,
+                    config.offline_wait,
+                    links.clone(),
+                    stop.clone(),
+                ),
                 tls: link_server_config(identity, &[ALPN])?,
                 urls: public_urls(&config.domain, config.public_port, &addresses),
                 tasks: links.clone(),
                 drain: drain.clone(),
                 drain_limit: config.drain_limit,
                 stop: stop.clone(),
+                most_requests: config.most_requests,
+                oldest_link: config.oldest_link,
             }),
             places: Arc::new(Semaphore::new(config.max_connections)),
         };

@@ -17,14 +17,8 @@ async fn serving(app: &Origin, names: &[&str]) -> (Server, RunningClient, u16) {
         token,
         port,
     } = embedded::start().await.expect("a free port");
-    let config = Config {
-        connector,
-        token: Some(token),
-        tunnels: names
-            .iter()
-            .map(|name| tunnel(name, app.target()))
-            .collect(),
-    };
+    let tunnels = names.iter().map(|name| tunnel(name, app.target()));
+    let config = Config::new(connector, Some(token), tunnels.collect());
     let client = RunningClient::start(config).await.expect("our own token");
     (server, client, port)
 }
@@ -128,11 +122,8 @@ fn two_embedded_servers_take_two_ports() {
 fn other_users_of_the_machine_open_no_tunnels_here() {
     run(async {
         let embedded = embedded::start().await.unwrap();
-        let config = Config {
-            connector: embedded.connector,
-            token: None,
-            tunnels: vec![tunnel("app", Origin::refusing().target())],
-        };
+        let tunnels = vec![tunnel("app", Origin::refusing().target())];
+        let config = Config::new(embedded.connector, None, tunnels);
         let refused = RunningClient::start(config).await.unwrap_err();
         assert!(matches!(refused, ClientError::Refused(_)), "{refused}");
     });

@@ -103,7 +103,7 @@ fn whoever_keeps_the_server_waiting_is_cut_in_time() {
             silent,
             slow,
             links,
-            a_frozen_client_loses_its_name(&world),
+            visitors_of_a_frozen_client_are_told(&world),
             a_leaving_client_waits_no_longer(&world),
         );
         assert_eq!(
@@ -118,15 +118,15 @@ fn whoever_keeps_the_server_waiting_is_cut_in_time() {
     });
 }
 
-async fn a_frozen_client_loses_its_name(world: &World) {
+async fn visitors_of_a_frozen_client_are_told(world: &World) {
     let client = RawClient::bound(world, "frozen").await;
     let visitor = world.visitor(Via::Http2, "frozen").await;
     client.freeze();
     let request = visitor.request("GET", "/").body(empty()).expect("good");
     let answer = visitor.try_send(request);
-    let answer = within(Duration::from_secs(9), "the end of a frozen link", answer).await;
-    assert_eq!(answer.expect("an answer").problem(), "502 link_lost");
-    assert_eq!(visitor.get("/").await.problem(), "404 tunnel_not_found");
+    let limit = Duration::from_millis(10_500);
+    let answer = within(limit, "the answer that there is none", answer).await;
+    assert_eq!(answer.expect("an answer").problem(), "503 client_offline");
 }
 
 async fn a_leaving_client_waits_no_longer(world: &World) {
@@ -148,7 +148,7 @@ async fn a_leaving_client_waits_no_longer(world: &World) {
         ends_after(10, "a client with an endless request", client.run()).await;
     };
     let (answer, ()) = tokio::join!(visitor.try_send(request), leave);
-    assert_eq!(answer.expect("an answer").problem(), "502 link_lost");
+    assert_eq!(answer.expect("an answer").problem(), "503 client_offline");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The link, spoken from its literal bytes, and what the server does with clients that misbehave.
 
+use std::time::Duration;
+
 use h2::Reason;
 use ngrnotok_tests::body::{empty, full};
 use ngrnotok_tests::origin::Origin;
@@ -218,7 +220,7 @@ fn a_client_that_resets_every_stream_hurts_nobody_else() {
                 Reason::INTERNAL_ERROR,
                 Reason::FLOW_CONTROL_ERROR,
                 Reason::STREAM_CLOSED,
-                Reason::REFUSED_STREAM,
+                Reason::REFUSED_STREAM, // nor is there another link to try
                 Reason::CANCEL,
                 Reason::ENHANCE_YOUR_CALM,
                 Reason::HTTP_1_1_REQUIRED,
@@ -238,17 +240,23 @@ fn a_client_that_resets_every_stream_hurts_nobody_else() {
 }
 
 #[test]
-fn a_link_that_breaks_loses_its_requests_and_its_names() {
+fn a_link_that_breaks_loses_its_requests_and_after_the_grace_its_names() {
     run(async {
-        let world = server().await;
+        let plan = World::plan().server(|config| {
+            config.grace = Duration::from_millis(300);
+            config.offline_wait = Duration::from_millis(100);
+        });
+        let world = plan.start().await;
         let mut client = RawClient::bound(&world, "app").await;
         let visitor = world.visit(Via::Http2).await;
+        let post = visitor.request("POST", "/").body(full("once")).unwrap();
         let hang_up = async {
-            let _request = client.request().await;
+            let _requests = (client.request().await, client.request().await);
             drop(client);
         };
-        let (answer, ()) = tokio::join!(visitor.get("/"), hang_up);
-        assert_eq!(answer.problem(), "502 link_lost");
+        let (posted, got, ()) = tokio::join!(visitor.send(post), visitor.get("/"), hang_up);
+        assert_eq!(posted.problem(), "502 link_lost");
+        assert_eq!(got.problem(), "503 client_offline");
         eventually("the name to be free", async || world.names() == 0).await;
         assert_eq!(visitor.get("/").await.problem(), "404 tunnel_not_found");
     });

@@ -12,6 +12,7 @@ mod http;
 mod limits;
 mod link;
 mod routing;
+mod sessions;
 mod storm;
 mod streaming;
 mod upgrades;

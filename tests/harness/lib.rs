@@ -22,6 +22,7 @@ pub mod origin;
 pub mod patience;
 pub mod program;
 pub mod raw_link;
+pub mod relay;
 pub mod sockets;
 pub mod strict;
 pub mod tasks;

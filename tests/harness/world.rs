@@ -17,6 +17,7 @@ use ngrnotok_common::hostname::HostPort;
 use ngrnotok_server::auth::{Anonymous, Auth};
 use ngrnotok_server::edge::HttpMode;
 use ngrnotok_server::registry::Registry;
+use ngrnotok_server::session::Session;
 use ngrnotok_server::{Addresses, Config, Server};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -112,10 +113,18 @@ impl World {
 
     /// How many streams are open for visitors of a name; `None` if nobody serves it.
     pub fn open_streams(&self, name: &str) -> Option<usize> {
+        Some(self.session(name)?.open_streams())
+    }
+
+    /// How many links the session has that serves a name; `None` if nobody does.
+    pub fn open_links(&self, name: &str) -> Option<usize> {
+        Some(self.session(name)?.links())
+    }
+
+    fn session(&self, name: &str) -> Option<Session> {
         let host = format!("{name}.{DOMAIN}");
         let host = HostPort::parse(&host).expect("a good host");
-        let route = self.registry.lookup(&host).ok()?;
-        Some(route.session.open_streams())
+        Some(self.registry.lookup(&host).ok()?.session)
     }
 
     /// A visitor of the tunnel `name`.
@@ -166,11 +175,8 @@ impl World {
     /// What a client of this server is made of.
     pub fn client(&self, name: &str, target: Target) -> ClientConfig {
         let gate = self.gate().port();
-        ClientConfig {
-            connector: Connector::new("localhost", gate, self.trust()).expect("a good host"),
-            token: None,
-            tunnels: vec![tunnel(name, target)],
-        }
+        let connector = Connector::new("localhost", gate, self.trust()).expect("a good host");
+        ClientConfig::new(connector, None, vec![tunnel(name, target)])
     }
 
     /// One more client, online.

@@ -1,5 +1,7 @@
 //! The client's part of the control conversation.
 
+use std::time::Duration;
+
 use h2::RecvStream;
 use http::{Request, Response};
 use ngrnotok_common::id::TunnelId;
@@ -7,28 +9,52 @@ use ngrnotok_common::link::ping::Latency;
 use ngrnotok_common::link::serving::Reply;
 use ngrnotok_common::protocol::CONTROL_PATH;
 use ngrnotok_common::protocol::control::{
-    ClientMessage, Reader, RefusalCode, ServerMessage, Writer,
+    ClientMessage, Reader, RefusalCode, ServerMessage, StopCode, Writer,
 };
+use ngrnotok_common::protocol::resume::ChannelBinding;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::SessionError;
+use super::{Role, SessionError};
 use crate::client::Shared;
 use crate::status::{OnlineTunnel, SessionStatus, State};
 
+/// What the conversation is about.
+pub(super) struct Context<'a> {
+    pub(super) client: &'a Shared,
+    pub(super) role: &'a Role,
+    /// Of this link.
+    pub(super) binding: ChannelBinding,
+    /// Of this link.
+    pub(super) latency: Latency,
+}
+
+/// How long the news of our own newer link may take: 2 s.
+const NEWS: Duration = Duration::from_secs(2);
+
 /// Says hello, asks for the names, and reports what the server says. Ends after the goodbye that
-/// follows `leave`, or when the server ends the conversation.
+/// follows `leave`, when the link is retired, or when the server ends the conversation.
 pub(super) async fn converse(
     request: Request<RecvStream>,
     reply: Reply,
-    client: &Shared,
-    latency: Latency,
+    context: Context<'_>,
     leave: &CancellationToken,
 ) -> Result<(), SessionError> {
+    let Context {
+        client,
+        role,
+        binding,
+        latency,
+    } = context;
     if request.uri().path() != CONTROL_PATH {
         return Err(SessionError::Protocol(
             "sent a request before the control stream",
         ));
+    }
+    let resume = client.comeback.claim(&binding, role.joins);
+    if role.joins && resume.is_none() {
+        return Err(SessionError::NoSession);
     }
     let mut reader = Reader::<ServerMessage>::new(request.into_body());
     let mut writer = Writer::new(reply.begin(Response::new(()), false)?);
@@ -36,10 +62,12 @@ pub(super) async fn converse(
         .send(&ClientMessage::Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             os: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+            resume,
         })
         .await?;
     // Asked for in the same breath: nothing in the welcome could change what we want.
-    for (id, tunnel) in (0..).map(TunnelId).zip(client.tunnels.iter()) {
+    let wanted = if role.binds { &*client.tunnels } else { &[] };
+    for (id, tunnel) in (0..).map(TunnelId).zip(wanted) {
         writer
             .send(&ClientMessage::Bind {
                 id,
@@ -49,11 +77,16 @@ pub(super) async fn converse(
             .await?;
     }
     let mut online = Vec::new();
+    let mut generation = client.comeback.generation();
     loop {
         let message = tokio::select! {
             message = reader.next() => message?,
             () = leave.cancelled() => {
                 writer.send(&ClientMessage::Bye).await?;
+                writer.finish()?;
+                return Ok(());
+            }
+            () = role.retire.cancelled() => {
                 writer.finish()?;
                 return Ok(());
             }
@@ -63,12 +96,27 @@ pub(super) async fn converse(
                 session,
                 version,
                 account,
-            }) => client.reporter.welcome(SessionStatus {
-                id: session,
-                account,
-                server_version: version,
-                latency: latency.clone(),
-            }),
+                resume,
+            }) => {
+                if let Some(secret) = resume {
+                    client.comeback.learn(session, secret);
+                }
+                generation.mark_unchanged();
+                let before = client.reporter.session();
+                if let Some(old) = &role.replaces
+                    && before == Some(session)
+                {
+                    old.cancel();
+                }
+                if role.binds {
+                    client.reporter.welcome(SessionStatus {
+                        id: session,
+                        account,
+                        server_version: version,
+                        latency: latency.clone(),
+                    });
+                }
+            }
             Some(ServerMessage::Bound { id, url }) => {
                 let tunnel = usize::try_from(id.0)
                     .ok()
@@ -92,6 +140,20 @@ pub(super) async fn converse(
             Some(ServerMessage::Drain { seconds }) => {
                 info!(seconds, "the server is about to stop");
                 client.reporter.state(State::Draining);
+                role.wants_another.cancel();
+            }
+            Some(ServerMessage::Stop { code, message }) => {
+                info!(message, "the server stops sending requests on this link");
+                return match code {
+                    StopCode::NoSession => Err(SessionError::NoSession),
+                    StopCode::Replaced if !role.wants_another.is_cancelled() => {
+                        match timeout(NEWS, generation.changed()).await {
+                            Ok(_) => Ok(()),
+                            Err(_) => Err(SessionError::TakenOver),
+                        }
+                    }
+                    _ => Ok(()),
+                };
             }
             Some(other) => warn!(
                 ?other,

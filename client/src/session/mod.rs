@@ -10,6 +10,7 @@ use std::time::Duration;
 use ngrnotok_common::link::open::{LinkError, client_end};
 use ngrnotok_common::link::settings::OPEN_LIMIT;
 use ngrnotok_common::protocol::control::ControlError;
+use ngrnotok_common::protocol::resume::ChannelBinding;
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -44,12 +45,18 @@ pub enum SessionError {
     /// The server does not want this tunnel.
     #[error("{0}")]
     TunnelRefused(String),
+    /// The session that this link was to join is gone.
+    #[error("the server has no session to join")]
+    NoSession,
+    /// Another client has proved to be the owner of our session.
+    #[error("another client has taken this session over")]
+    TakenOver,
 }
 
 impl SessionError {
     /// Whether trying again cannot help. A name that is taken now may be our own from before a loss.
     pub(crate) fn is_permanent(&self) -> bool {
-        matches!(self, Self::TunnelRefused(_))
+        matches!(self, Self::TunnelRefused(_) | Self::TakenOver)
     }
 }
 
@@ -59,12 +66,31 @@ impl From<h2::Error> for SessionError {
     }
 }
 
-/// Serves on an open link until it ends or `leave` is cancelled and open requests are done.
+/// What one link is for.
+#[derive(Debug, Clone)]
+pub(crate) struct Role {
+    /// It joins the links that the session has; otherwise it takes their place, or opens a session.
+    pub(crate) joins: bool,
+    /// It asks for the names.
+    pub(crate) binds: bool,
+    /// Retires the link that this one is to replace.
+    pub(crate) replaces: Option<CancellationToken>,
+    /// Cancelled by this link when the server wants it replaced.
+    pub(crate) wants_another: CancellationToken,
+    /// Cancelled when another one has replaced it.
+    pub(crate) retire: CancellationToken,
+}
+
+/// Serves on an open link until it ends, or until it is to end and open requests are done: `leave` is
+/// cancelled, or the link is retired.
 pub(crate) async fn serve(
     stream: LinkStream,
     client: &Shared,
+    role: &Role,
     leave: &CancellationToken,
 ) -> Result<(), SessionError> {
+    let binding = ChannelBinding::of(stream.get_ref().get_ref().1)
+        .ok_or(SessionError::Protocol("did not finish TLS"))?;
     let silent = |_| SessionError::Protocol("did not open the control stream");
     let mut link = timeout(OPEN_LIMIT, client_end(stream))
         .await
@@ -74,7 +100,14 @@ pub(crate) async fn serve(
         .map_err(silent)??
         .ok_or(SessionError::Protocol("closed the link before it was up"))?;
     let latency = link.latency();
-    let mut control = pin!(control::converse(request, reply, client, latency, leave));
+    let _up = client.link_is_up();
+    let context = control::Context {
+        client,
+        role,
+        binding,
+        latency,
+    };
+    let mut control = pin!(control::converse(request, reply, context, leave));
     let mut talking = true;
     let mut limit = pin!(sleep_until(Instant::now() + LEAVE_LIMIT));
     let mut leaving = false;

@@ -13,8 +13,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::resume::Proof;
 use crate::id::{SessionId, TunnelId};
 use crate::link::body::send_chunk;
+use crate::secret::Secret;
 
 /// Longest line, newline included: 64 KiB.
 pub const MAX_LINE: usize = 64 * 1024;
@@ -30,6 +32,9 @@ pub enum ClientMessage {
         version: String,
         /// Operating system and architecture, `linux-x86_64`.
         os: String,
+        /// Which session this link is for; without it, for a new one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resume: Option<Resume>,
     },
     /// Asks for a public name. The server answers `bound` or `refused` with the same id.
     Bind {
@@ -60,6 +65,10 @@ pub enum ServerMessage {
         version: String,
         /// Whose token it was; `anonymous` without one.
         account: String,
+        /// The secret with which the client can come back to the session, see
+        /// [`resume`](super::resume). A link that joins gets none: the last one stays good.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "said_secret")]
+        resume: Option<Secret>,
     },
     /// Answer to `bind`: visitors can come from now on.
     Bound {
@@ -77,15 +86,73 @@ pub enum ServerMessage {
         /// Why, and what to do, for people.
         message: String,
     },
-    /// The server is about to stop: it sends no new requests after this and closes the link when
-    /// the open ones are done, or after `seconds`.
+    /// The server is about to stop, or wants this link replaced: the client opens another one now.
+    /// This one ends when its open streams are done, or after `seconds`.
     Drain {
         /// Time left for open streams.
         seconds: u64,
     },
+    /// The server sends no further requests on this link, and says why. Open ones go on; the client
+    /// closes the link after them.
+    Stop {
+        /// Why, for programs.
+        code: StopCode,
+        /// Why, and what to do, for people.
+        message: String,
+    },
     /// A message of a newer version.
     #[serde(other)]
     Unknown,
+}
+
+/// A client's claim to a session that it had before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The session of an earlier `welcome`.
+    pub session: SessionId,
+    /// That the client has the secret of that `welcome`.
+    pub proof: Proof,
+    /// The link joins those that the session has. Without it, it takes their place.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub join: bool,
+}
+
+/// A secret is written down only where it is said on purpose.
+mod said_secret {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::secret::Secret;
+
+    pub(super) fn serialize<S: Serializer>(
+        secret: &Option<Secret>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        secret.as_ref().map(Secret::expose).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Secret>, D::Error> {
+        Ok(Option::<String>::deserialize(from)?.map(Secret::new))
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Why the server stops sending requests on a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StopCode {
+    /// Another link has taken the place of this one.
+    Replaced,
+    /// A link that wanted to join a session found none.
+    NoSession,
+    /// A code of a newer version.
+    #[serde(other)]
+    Other,
 }
 
 /// Why a `bind` was refused.

@@ -14,6 +14,7 @@
 pub mod cause;
 pub mod control;
 pub mod handshake;
+pub mod resume;
 pub mod stream;
 
 /// The ALPN protocol that tells links from visitors on one port.

@@ -1,56 +1,87 @@
-//! The server's part of the control conversation: one actor for each session. Dropping it releases
-//! every name the session holds.
+//! The server's part of the control conversation: one for each link.
+
+use std::collections::HashSet;
 
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::id::TunnelId;
 use ngrnotok_common::protocol::control::{
-    ClientMessage, ControlError, Reader, RefusalCode, ServerMessage, Writer,
+    ClientMessage, ControlError, Reader, RefusalCode, ServerMessage, StopCode, Writer,
 };
+use tokio::time::sleep;
 use tracing::info;
 
 use super::Gate;
-use crate::registry::{Claim, Route};
-use crate::session::Session;
+use super::sessions::{BindError, Owned};
+use crate::session::Link;
 
-/// Tunnels of one session: 64.
-const MAX_TUNNELS: usize = 64;
+/// Why the conversation on a link is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client said goodbye.
+    ClientLeft,
+    /// The client wants nothing more of this link; it has another one.
+    ClientRetired,
+    /// Another link has taken the place of this one.
+    Replaced,
+    /// The server stops.
+    Stopped,
+}
 
-/// Talks with the client until it leaves, breaks off, or the server stops. Names are held exactly as
-/// long as this runs.
+/// Talks with the client on one link until it leaves, breaks off, is replaced, or the server stops.
 pub(super) async fn converse(
     gate: &Gate,
-    session: Session,
+    session: &Owned,
+    link: &Link,
     mut reader: Reader<ClientMessage>,
     mut writer: Writer<ServerMessage>,
-) -> Result<&'static str, ControlError> {
-    let mut claims: Vec<Claim> = Vec::new();
+) -> Result<End, ControlError> {
+    let mut bound = HashSet::new();
     let mut told_to_leave = false;
+    let drain = async {
+        tokio::select! {
+            () = gate.drain.cancelled() => {}
+            () = link.worn() => {}
+            () = sleep(gate.oldest_link) => {}
+        }
+    };
+    tokio::pin!(drain);
     loop {
         tokio::select! {
             message = reader.next() => match message? {
                 Some(ClientMessage::Bind { id, kind, name }) => {
-                    let answer = bind(gate, &session, &mut claims, id, &kind, &name);
+                    let answer = bind(gate, session, &mut bound, id, &kind, &name);
                     writer.send(&answer).await?;
                 }
-                Some(ClientMessage::Bye) => return Ok("the client left"),
+                Some(ClientMessage::Bye) => {
+                    session.leave();
+                    return Ok(End::ClientLeft);
+                }
                 // A second hello changes nothing; other words are of a newer version.
                 Some(_) => {}
-                None => return Ok("the client ended the control stream"),
+                None => return Ok(End::ClientRetired),
             },
-            () = gate.drain.cancelled(), if !told_to_leave => {
+            () = &mut drain, if !told_to_leave => {
                 told_to_leave = true;
                 let seconds = gate.drain_limit.as_secs();
                 writer.send(&ServerMessage::Drain { seconds }).await?;
             }
-            () = gate.stop.cancelled() => return Ok("the server stops"),
+            () = link.retired() => {
+                let stop = ServerMessage::Stop {
+                    code: StopCode::Replaced,
+                    message: "another link of the same client has taken the place of this one".to_owned(),
+                };
+                writer.send(&stop).await?;
+                return Ok(End::Replaced);
+            }
+            () = gate.stop.cancelled() => return Ok(End::Stopped),
         }
     }
 }
 
 fn bind(
     gate: &Gate,
-    session: &Session,
-    claims: &mut Vec<Claim>,
+    session: &Owned,
+    bound: &mut HashSet<Name>,
     id: TunnelId,
     kind: &str,
     name: &str,
@@ -60,25 +91,27 @@ fn bind(
         let message = format!("this server has no tunnels of the kind {kind:?}, only http");
         return refused(RefusalCode::KindUnsupported, message);
     }
-    if claims.len() >= MAX_TUNNELS {
-        let message = format!("a session has at most {MAX_TUNNELS} tunnels");
-        return refused(RefusalCode::OverLimit, message);
-    }
     let name = match Name::parse(name) {
         Ok(name) => name,
         Err(error) => return refused(RefusalCode::NameInvalid, error.to_string()),
     };
+    if bound.contains(&name) {
+        let message = format!("this session holds the name {name} already");
+        return refused(RefusalCode::NameTaken, message);
+    }
     let url = gate.urls.of(&name);
-    let route = Route {
-        session: session.clone(),
-        tunnel: id,
-    };
-    match gate.registry.claim(name, route) {
-        Ok(claim) => {
-            info!(session = %session.id(), url, "name bound");
-            claims.push(claim);
+    match session.bind(name.clone(), id) {
+        Ok(()) => {
+            info!(session = %session.session().id(), url, "name bound");
+            bound.insert(name);
             ServerMessage::Bound { id, url }
         }
-        Err(taken) => refused(RefusalCode::NameTaken, taken.to_string()),
+        Err(error) => {
+            let code = match error {
+                BindError::Taken(_) => RefusalCode::NameTaken,
+                BindError::TooMany | BindError::Ended => RefusalCode::OverLimit,
+            };
+            refused(code, error.to_string())
+        }
     }
 }

@@ -15,8 +15,10 @@ use hyper_util::rt::TokioIo;
 use ngrnotok_common::protocol::handshake::{
     LinkRequest, NotALink, PTTH, Problem, switching_protocols,
 };
+use ngrnotok_common::protocol::resume::ChannelBinding;
 use ngrnotok_common::rewound::Rewound;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::server::TlsStream;
 use tracing::error;
 
 use super::GateError;
@@ -35,10 +37,15 @@ pub(super) struct Admitted {
 /// Serves the one request on a connection and gives the connection back if it became a link.
 ///
 /// Cancel safety: dropping the future closes the connection.
-pub(super) async fn admit<S>(stream: S, auth: &Auth) -> Result<(Rewound<S>, Admitted), GateError>
+pub(super) async fn admit<S>(
+    stream: TlsStream<S>,
+    auth: &Auth,
+) -> Result<(Rewound<TlsStream<S>>, ChannelBinding, Admitted), GateError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let binding = ChannelBinding::of(stream.get_ref().1)
+        .ok_or(GateError::Protocol("has not finished its TLS handshake"))?;
     let outcome = Mutex::new(None);
     let service = service_fn(async |request: Request<Incoming>| {
         let (response, result) = judge(request, auth).await;
@@ -56,11 +63,11 @@ where
     let (admitted, upgrade) = result.map_err(GateError::Refused)?;
     let parts = upgrade
         .await?
-        .downcast::<TokioIo<S>>()
+        .downcast::<TokioIo<TlsStream<S>>>()
         .expect("the connection is the one we put in");
     // A client may send its SETTINGS before it has seen ours (RFC 9113 §3.4).
     let stream = Rewound::new(parts.read_buf, parts.io.into_inner());
-    Ok((stream, admitted))
+    Ok((stream, binding, admitted))
 }
 
 type Outcome = Result<(Admitted, OnUpgrade), Problem>;

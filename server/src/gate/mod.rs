@@ -1,8 +1,10 @@
 //! The door for tunnel clients, in the order of events: `handshake` asks for the token and turns the
-//! roles round, `control` talks with the client until one of them leaves.
+//! roles round, `sessions` finds or makes what the link belongs to,
+//! `control` talks with the client until one of them leaves.
 
 mod control;
 mod handshake;
+mod sessions;
 
 use std::fmt;
 use std::io;
@@ -14,12 +16,11 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{Request, StatusCode};
 use ngrnotok_common::hostname::Name;
-use ngrnotok_common::id::SessionId;
 use ngrnotok_common::link::io::{ReadAhead, tune};
 use ngrnotok_common::link::open::{LinkError, server_end};
 use ngrnotok_common::link::settings::OPEN_LIMIT;
 use ngrnotok_common::protocol::control::{
-    ClientMessage, ControlError, Reader, ServerMessage, Writer,
+    ClientMessage, ControlError, Reader, ServerMessage, StopCode, Writer,
 };
 use ngrnotok_common::protocol::{CONTROL_PATH, handshake::Problem};
 use rustls::ServerConfig;
@@ -31,17 +32,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{debug, info};
 
+pub use self::sessions::Sessions;
 use crate::auth::Auth;
-use crate::registry::Registry;
-use crate::session::{Session, ShardId};
+use crate::session::{Link, ShardId};
+use control::End;
 
 /// The door for tunnel clients, one for all shards.
 #[derive(Debug)]
 pub struct Gate {
     /// Who may come in.
     pub auth: Auth,
-    /// Where names are claimed.
-    pub registry: Registry,
+    /// The sessions that live now.
+    pub sessions: Sessions,
     /// TLS 1.3 for links.
     pub tls: Arc<ServerConfig>,
     /// How visitors reach a name.
@@ -54,6 +56,10 @@ pub struct Gate {
     pub drain_limit: Duration,
     /// Cancelled when they must.
     pub stop: CancellationToken,
+    /// A link that has carried so many requests is to be replaced.
+    pub most_requests: u32,
+    /// A link of this age is to be replaced.
+    pub oldest_link: Duration,
 }
 
 /// How visitors reach a name: `https://NAME.tunnel.example.com:8443`.
@@ -142,33 +148,54 @@ impl Gate {
             let stream = hello.into_stream(Arc::clone(&self.tls)).await?;
             handshake::admit(stream, &self.auth).await
         };
-        let (stream, admitted) = tokio::select! {
+        let (stream, binding, admitted) = tokio::select! {
             opened = timeout(OPEN_LIMIT, opening) => opened??,
             () = self.stop.cancelled() => return Err(GateError::Protocol("came while the server stops")),
         };
         let (requests, end) = server_end(stream).await?;
-        let mut link = AbortOnDropHandle::new(self.tasks.spawn(end));
+        let mut link: LinkTask = AbortOnDropHandle::new(self.tasks.spawn(end));
 
-        let id = SessionId::random();
-        let account = admitted.account.name;
         let (mut reader, mut writer) = timeout(OPEN_LIMIT, open_control(&requests)).await??;
         let hello = timeout(OPEN_LIMIT, reader.next()).await??;
-        let Some(ClientMessage::Hello { version, os }) = hello else {
+        let Some(ClientMessage::Hello {
+            version,
+            os,
+            resume,
+        }) = hello
+        else {
             return Err(GateError::Protocol("did not say hello"));
         };
-        writer
-            .send(&ServerMessage::Welcome {
-                session: id,
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                account: account.to_string(),
-            })
-            .await?;
-        info!(session = %id, %account, %peer, agent = admitted.user_agent, version, os, "session started");
-
-        let session = Session::new(id, here, requests, self.tasks.clone());
-        let ended = control::converse(self, session, reader, writer).await;
+        let account = Arc::clone(&admitted.account.name);
+        let handle = Link::new(here, requests, self.most_requests);
+        let opened = self
+            .sessions
+            .open(admitted.account, resume.as_ref(), &binding, handle);
+        let Ok(opened) = opened else {
+            let stop = ServerMessage::Stop {
+                code: StopCode::NoSession,
+                message: "there is no such session to join".to_owned(),
+            };
+            writer.send(&stop).await?;
+            return self.farewell(link, Some(self.drain_limit)).await;
+        };
+        let session = opened.session;
+        let id = session.session().id();
+        info!(session = %id, %account, %peer, agent = admitted.user_agent, version, os, resumed = opened.resumed, "link open");
+        let welcome = ServerMessage::Welcome {
+            session: id,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            account: account.to_string(),
+            resume: opened.secret,
+        };
+        let ended = async {
+            writer.send(&welcome).await?;
+            control::converse(self, &session, opened.link.link(), reader, writer).await
+        }
+        .await;
+        // No further requests; open ones still finish.
+        drop(opened.link);
         match &ended {
-            Ok(why) => info!(session = %id, why, "session ended"),
+            Ok(why) => info!(session = %id, ?why, "link ended"),
             Err(ControlError::Link(_)) => {
                 // The link itself knows better why it broke.
                 let why = timeout(FAREWELL, &mut link).await;
@@ -176,23 +203,43 @@ impl Gate {
                     Ok(Ok(Err(error))) => error.to_string(),
                     _ => "the client closed the link".to_owned(),
                 };
-                info!(session = %id, why, "session ended");
+                info!(session = %id, why, "link ended");
             }
-            Err(error) => info!(session = %id, %error, "session ended"),
+            Err(error) => {
+                // Whoever breaks the rules once is not waited for.
+                session.leave();
+                info!(session = %id, %error, "link ended");
+            }
         }
-        // Names are released; streams that are open still finish.
-        if ended.is_ok() {
-            tokio::select! {
-                _ = &mut link => {}
-                () = self.stop.cancelled() => {
-                    let _ = timeout(FAREWELL, link).await;
-                }
-                () = tokio::time::sleep(self.drain_limit) => {}
+        match ended {
+            // A WebSocket on an old link may go on for days.
+            Ok(End::Replaced | End::ClientRetired) => self.farewell(link, None).await,
+            Ok(_) => self.farewell(link, Some(self.drain_limit)).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Lets the client end a link on which nothing new comes, for so long.
+    async fn farewell(&self, mut link: LinkTask, limit: Option<Duration>) -> Result<(), GateError> {
+        let limit = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
             }
+        };
+        tokio::select! {
+            _ = &mut link => {}
+            () = self.stop.cancelled() => {
+                let _ = timeout(FAREWELL, link).await;
+            }
+            () = limit => {}
         }
         Ok(())
     }
 }
+
+/// What drives a link; dropping it ends the link.
+type LinkTask = AbortOnDropHandle<Result<(), LinkError>>;
 
 /// How long a link may take to say goodbye on the wire when the server stops.
 const FAREWELL: Duration = Duration::from_secs(1);

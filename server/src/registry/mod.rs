@@ -30,15 +30,15 @@ pub struct Registry {
     routes: Arc<DashMap<Name, Route>>,
 }
 
-/// The name is held by a live session.
+/// The name is held by another session.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum NameTaken {
-    /// By another one.
+    /// Its client is there.
     #[error("the name {0} is taken by another client that is online")]
-    ByAnother(Name),
-    /// By the one that asks.
-    #[error("this session holds the name {0} already")]
-    ByItself(Name),
+    Online(Name),
+    /// Its client has lost the link and may come back.
+    #[error("the name {0} is kept for another client that has just lost its connection")]
+    Away(Name),
 }
 
 impl Registry {
@@ -92,10 +92,8 @@ impl Registry {
     /// Takes a name until the returned claim is dropped. Of two who race exactly one wins.
     pub fn claim(&self, name: Name, route: Route) -> Result<Claim, NameTaken> {
         match self.routes.entry(name.clone()) {
-            Entry::Occupied(held) if held.get().session == route.session => {
-                Err(NameTaken::ByItself(name))
-            }
-            Entry::Occupied(_) => Err(NameTaken::ByAnother(name)),
+            Entry::Occupied(held) if held.get().session.is_online() => Err(NameTaken::Online(name)),
+            Entry::Occupied(_) => Err(NameTaken::Away(name)),
             Entry::Vacant(place) => {
                 let claim = Claim {
                     routes: Arc::clone(&self.routes),
@@ -125,6 +123,17 @@ pub struct Claim {
     routes: Arc<DashMap<Name, Route>>,
     name: Name,
     session: Session,
+}
+
+impl Claim {
+    /// From now on the name is for this tunnel of the session.
+    pub fn serve_as(&self, tunnel: TunnelId) {
+        if let Some(mut route) = self.routes.get_mut(&self.name)
+            && route.session == self.session
+        {
+            route.tunnel = tunnel;
+        }
+    }
 }
 
 impl Drop for Claim {

@@ -1,28 +1,34 @@
 //! A live session seen from the doors: a handle that carries requests to the tunnel client.
 //!
 //! The handle sits below both doors. The gate makes one when a client has logged in, the edge finds
-//! it through the registry, and it works from every shard.
+//! it through the registry, and it works from every shard. It outlives its links: while there is none,
+//! visitors wait a moment for the client to come back.
 
 mod body;
+mod link;
 mod slots;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use h2::client::SendRequest;
 use http::{Request, Response};
 use http_body::Body;
+use http_body_util::Empty;
 use ngrnotok_common::id::SessionId;
-use ngrnotok_common::link::body::LinkBody;
-use ngrnotok_common::link::calling::{AnswerBody, ExchangeError, exchange};
 use ngrnotok_common::protocol::cause::Cause;
-use ngrnotok_common::protocol::stream::SWITCHED;
 use ngrnotok_common::splice::StreamEnd;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
 
 pub use body::SessionBody;
+use link::Failure;
+pub use link::Link;
 pub use slots::Slot;
 use slots::Slots;
 
@@ -36,11 +42,25 @@ pub struct Session(Arc<Inner>);
 
 struct Inner {
     id: SessionId,
-    shard: ShardId,
-    requests: SendRequest<Bytes>,
-    slots: Slots,
+    /// Read by every request, changed when a link comes or goes.
+    links: ArcSwap<Vec<Arc<Link>>>,
+    /// Told of each change of `links`, and of the end.
+    changed: Notify,
+    ended: AtomicBool,
+    /// The shard of the newest link.
+    shard: AtomicUsize,
+    waiting: Slots,
+    patience: Duration,
     uploads: TaskTracker,
 }
+
+/// Visitors of one session who wait for its client to come back: 256. Nothing of their bodies is read
+/// meanwhile.
+const MOST_WAITING: usize = 256;
+
+/// How long a request whose link was lost waits for the next one: 2 s, so that with the 8 s after which a
+/// silent link is given up nobody waits longer than 10 s.
+const RETURN_LIMIT: Duration = Duration::from_secs(2);
 
 /// What became of a request for an upgrade.
 #[derive(Debug)]
@@ -54,24 +74,27 @@ pub enum Switch {
 /// What an upgraded stream holds until it ends: its place among the session's streams.
 pub type SwitchedGuard = ((), Slot);
 
+/// How a new link stands to those that the session has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// It takes their place; they get no further requests.
+    Replaces,
+    /// It joins them.
+    Joins,
+}
+
 impl Session {
-    /// Makes the handle of a session whose link lives on `shard`.
-    ///
-    /// `requests` must know the peer's SETTINGS already, for its limit of streams is taken here. Rests
-    /// of uploads run on `uploads`.
-    pub fn new(
-        id: SessionId,
-        shard: ShardId,
-        requests: SendRequest<Bytes>,
-        uploads: TaskTracker,
-    ) -> Self {
-        // One stream is the control stream's.
-        let limit = requests.current_max_send_streams().saturating_sub(1);
+    /// Makes the handle of a session that has no link yet. `patience` is how long visitors wait for
+    /// one. Rests of uploads run on `uploads`.
+    pub fn new(id: SessionId, patience: Duration, uploads: TaskTracker) -> Self {
         Self(Arc::new(Inner {
             id,
-            shard,
-            slots: Slots::new(limit),
-            requests,
+            links: ArcSwap::default(),
+            changed: Notify::new(),
+            ended: AtomicBool::new(false),
+            shard: AtomicUsize::new(0),
+            waiting: Slots::new(MOST_WAITING),
+            patience,
             uploads,
         }))
     }
@@ -83,15 +106,64 @@ impl Session {
 
     /// The shard on which requests to this session are cheapest.
     pub fn shard(&self) -> ShardId {
-        self.0.shard
+        ShardId(self.0.shard.load(Ordering::Relaxed))
+    }
+
+    /// Gives the session a link, until the answer is dropped.
+    pub fn attach(&self, link: Link, arrival: Arrival) -> Attached {
+        let link = Arc::new(link);
+        self.0.shard.store(link.shard().0, Ordering::Relaxed);
+        let before = self.0.links.rcu(|links| match arrival {
+            Arrival::Replaces => vec![Arc::clone(&link)],
+            Arrival::Joins => {
+                let newest = [Arc::clone(&link)].into_iter();
+                newest.chain(links.iter().cloned()).collect()
+            }
+        });
+        if arrival == Arrival::Replaces {
+            for link in before.iter() {
+                link.retire();
+            }
+        }
+        self.0.changed.notify_waiters();
+        Attached {
+            session: self.clone(),
+            link,
+        }
+    }
+
+    /// How many links the session has.
+    pub fn links(&self) -> usize {
+        self.0.links.load().len()
+    }
+
+    /// Whether the client can be reached now.
+    pub fn is_online(&self) -> bool {
+        self.links() > 0
+    }
+
+    /// Resolves when the client can be reached, or no longer. Cancel safety: safe.
+    pub async fn becomes(&self, online: bool) {
+        self.when(|| (self.is_online() == online).then_some(()))
+            .await;
+    }
+
+    /// Nobody will come back: visitors who wait are told so.
+    pub fn end(&self) {
+        self.0.ended.store(true, Ordering::Release);
+        self.0.changed.notify_waiters();
     }
 
     /// Carries one request to the tunnel client and returns its answer as soon as the head is there.
     /// Interim answers that come before go to `interim`.
     ///
-    /// Errors: [`Cause::OverLimit`] when all streams of the session are taken, [`Cause::BadFraming`] when
-    /// the body breaks, [`Cause::LinkLost`] when the link ends first. Cancel safety: dropping the future, or later the body of the answer,
-    /// resets the stream with CANCEL, and the client drops its exchange with the local app.
+    /// A request without a body that may be repeated (RFC 9110 §9.2.2) survives the loss of its link:
+    /// it is sent once more when the client is back.
+    ///
+    /// Errors: [`Cause::ClientOffline`] when no link comes in time, [`Cause::OverLimit`] when all streams
+    /// of the session are taken, [`Cause::BadFraming`] when the body breaks, [`Cause::LinkLost`] when the
+    /// link ends first. Cancel safety: dropping the future, or later the body of the answer, resets the
+    /// stream with CANCEL, and the client drops its exchange with the local app.
     pub async fn send<B>(
         &self,
         head: Request<()>,
@@ -101,53 +173,132 @@ impl Session {
     where
         B: Body<Data = Bytes, Error: Send> + Send + 'static,
     {
-        let slot = self.0.slots.take().ok_or(Cause::OverLimit)?;
-        let requests = self.0.requests.clone();
-        let answer = exchange(requests, head, body, interim, &self.0.uploads)
-            .await
-            .map_err(|error| match error {
-                ExchangeError::Upload => Cause::BadFraming,
-                ExchangeError::Peer(error) => self.lost(&error),
-            })?;
-        Ok(answer.map(|body| SessionBody::new(body, slot)))
+        // The copy costs two allocations; without it every blink of the link would be seen by visitors.
+        let repeatable = body.is_end_stream() && head.method().is_idempotent();
+        let copy = repeatable.then(|| head.clone());
+        let link = match self.best_link() {
+            Some(link) => link,
+            None => Box::pin(self.next_link(self.0.patience)).await?,
+        };
+        let sent = link.send(head, body, interim, &self.0.uploads).await;
+        match (sent, copy) {
+            (Err(failure), Some(head)) => {
+                Box::pin(self.send_again(head, interim, &link, failure)).await
+            }
+            (sent, _) => sent.map_err(Cause::from),
+        }
     }
 
-    /// Whether the tunnel client can carry upgrades.
+    async fn send_again(
+        &self,
+        head: Request<()>,
+        interim: &mut (dyn FnMut(Response<()>) + Send),
+        failed: &Arc<Link>,
+        failure: Failure,
+    ) -> Result<Response<SessionBody>, Cause> {
+        let link = match failure {
+            Failure::Lost => {
+                self.detach(failed);
+                self.next_link(self.0.patience.min(RETURN_LIMIT)).await?
+            }
+            Failure::NotProcessed => self.best_link_but(failed).ok_or(failure)?,
+            Failure::Full | Failure::Upload | Failure::Reset => return Err(failure.into()),
+        };
+        let body = Empty::new();
+        Ok(link.send(head, body, interim, &self.0.uploads).await?)
+    }
+
+    /// Whether the tunnel client can carry upgrades, as far as is known.
     pub fn carries_upgrades(&self) -> bool {
-        self.0.requests.is_extended_connect_protocol_enabled()
+        self.best_link().is_none_or(|link| link.carries_upgrades())
     }
 
     /// Carries a request for an upgrade, an extended CONNECT, to the tunnel client.
     ///
     /// Errors and cancel safety are those of [`Session::send`].
     pub async fn switch(&self, head: Request<()>) -> Result<Switch, Cause> {
-        let slot = self.0.slots.take().ok_or(Cause::OverLimit)?;
-        let (answer, stream) = self
-            .0
-            .requests
-            .clone()
-            .send_request(head, false)
-            .map_err(|error| self.lost(&error))?;
-        let answer = answer.await.map_err(|error| self.lost(&error))?;
-        if !answer.headers().contains_key(SWITCHED) {
-            let body = |received| SessionBody::new(AnswerBody::new(LinkBody::new(received)), slot);
-            return Ok(Switch::Refused(answer.map(body)));
-        }
-        let (head, received) = answer.into_parts();
-        Ok(Switch::Agreed(
-            Response::from_parts(head, ()),
-            StreamEnd::new(stream, received).keeping(slot),
-        ))
+        let link = self.next_link(self.0.patience).await?;
+        Ok(link.switch(head).await?)
     }
 
-    /// Streams that are open for visitors now.
+    /// Streams that are open for visitors now, on links that take requests.
     pub fn open_streams(&self) -> usize {
-        self.0.slots.taken()
+        self.0
+            .links
+            .load()
+            .iter()
+            .map(|link| link.open_streams())
+            .sum()
     }
 
-    fn lost(&self, error: &h2::Error) -> Cause {
-        debug!(session = %self.0.id, %error, "request was lost");
-        Cause::LinkLost
+    /// The link with the least to do.
+    fn best_link(&self) -> Option<Arc<Link>> {
+        let links = self.0.links.load();
+        links.iter().min_by_key(|link| link.open_streams()).cloned()
+    }
+
+    fn best_link_but(&self, other: &Arc<Link>) -> Option<Arc<Link>> {
+        let links = self.0.links.load();
+        let others = links.iter().filter(|link| !Arc::ptr_eq(link, other));
+        others.min_by_key(|link| link.open_streams()).cloned()
+    }
+
+    /// The link with the least to do, after a wait if there is none.
+    async fn next_link(&self, limit: Duration) -> Result<Arc<Link>, Cause> {
+        if let Some(link) = self.best_link() {
+            return Ok(link);
+        }
+        let _place = self.0.waiting.take().ok_or(Cause::ClientOffline)?;
+        let link = self.when(|| match self.best_link() {
+            Some(link) => Some(Ok(link)),
+            None if self.0.ended.load(Ordering::Acquire) => Some(Err(Cause::ClientOffline)),
+            None => None,
+        });
+        timeout(limit, link)
+            .await
+            .unwrap_or(Err(Cause::ClientOffline))
+    }
+
+    /// Looks again after every change.
+    async fn when<T>(&self, look: impl Fn() -> Option<T>) -> T {
+        let mut changed = pin!(self.0.changed.notified());
+        loop {
+            // In this order no change falls between looking and waiting.
+            changed.as_mut().enable();
+            if let Some(found) = look() {
+                return found;
+            }
+            changed.as_mut().await;
+            changed.set(self.0.changed.notified());
+        }
+    }
+
+    fn detach(&self, gone: &Arc<Link>) {
+        self.0.links.rcu(|links| {
+            let others = links.iter().filter(|link| !Arc::ptr_eq(link, gone));
+            others.cloned().collect::<Vec<_>>()
+        });
+        self.0.changed.notify_waiters();
+    }
+}
+
+/// A link that takes requests for its session. Dropping it ends that; open streams go on.
+#[derive(Debug)]
+pub struct Attached {
+    session: Session,
+    link: Arc<Link>,
+}
+
+impl Attached {
+    /// The link.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.session.detach(&self.link);
     }
 }
 

@@ -1,0 +1,107 @@
+//! The right to come back to a session after its link was lost.
+//!
+//! Each `welcome` brings a new secret. Who comes back proves that it has it without saying it, and the
+//! proof is bound to the one TLS connection it is made on: shown on another, it is worth nothing. The
+//! server keeps only what it needs to check proofs.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+use tokio_rustls::rustls::ConnectionCommon;
+
+use crate::id::SessionId;
+use crate::secret::Secret;
+
+/// What both ends of one TLS connection know and nobody else: `tls-exporter` of RFC 9266.
+#[derive(Clone, Copy)]
+pub struct ChannelBinding([u8; 32]);
+
+impl ChannelBinding {
+    /// That of a connection whose handshake is done; `None` before.
+    pub fn of<D>(connection: &ConnectionCommon<D>) -> Option<Self> {
+        connection
+            .export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""))
+            .ok()
+            .map(Self)
+    }
+}
+
+impl fmt::Debug for ChannelBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChannelBinding(..)")
+    }
+}
+
+/// Makes a secret: 256 random bits as 64 hex digits.
+pub fn new_secret() -> Secret {
+    let mut bytes = [0; 32];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("AWS-LC's generator ends the process rather than return without random bytes");
+    Secret::new(HEXLOWER.encode(&bytes))
+}
+
+/// What a secret is checked with: its SHA-256, the key of the proofs.
+pub struct Verifier(hmac::Key);
+
+impl Verifier {
+    /// That of a secret as it stands in `welcome`.
+    pub fn of(secret: &Secret) -> Self {
+        let hash = digest(&SHA256, secret.expose().as_bytes());
+        Self(hmac::Key::new(hmac::HMAC_SHA256, hash.as_ref()))
+    }
+
+    /// The proof for one session and one connection.
+    pub fn prove(&self, session: SessionId, binding: &ChannelBinding) -> Proof {
+        Proof(HEXLOWER.encode(hmac::sign(&self.0, &claim(session, binding)).as_ref()))
+    }
+
+    /// Whether a proof is right, in a time that does not tell how nearly.
+    pub fn accepts(&self, proof: &Proof, session: SessionId, binding: &ChannelBinding) -> bool {
+        HEXLOWER
+            .decode(proof.0.as_bytes())
+            .is_ok_and(|tag| hmac::verify(&self.0, &claim(session, binding), &tag).is_ok())
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Verifier(..)")
+    }
+}
+
+/// What is signed: the session's id as it is written, then the binding.
+fn claim(session: SessionId, binding: &ChannelBinding) -> Vec<u8> {
+    let mut claim = session.to_string().into_bytes();
+    claim.extend_from_slice(&binding.0);
+    claim
+}
+
+/// HMAC-SHA256 as 64 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Proof(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_for_one_secret_one_session_and_one_connection() {
+        let (secret, session) = (new_secret(), SessionId::random());
+        let here = ChannelBinding([1; 32]);
+        let proof = Verifier::of(&secret).prove(session, &here);
+        let verifier = Verifier::of(&Secret::new(secret.expose()));
+        assert!(verifier.accepts(&proof, session, &here));
+        assert!(!verifier.accepts(&proof, session, &ChannelBinding([2; 32])));
+        assert!(!verifier.accepts(&proof, SessionId::random(), &here));
+        assert!(!Verifier::of(&new_secret()).accepts(&proof, session, &here));
+        for odd in ["", "00", "zz", &"0".repeat(64), &"0".repeat(1000)] {
+            assert!(!verifier.accepts(&Proof(odd.into()), session, &here));
+        }
+    }
+}

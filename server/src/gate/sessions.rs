@@ -1,0 +1,270 @@
+//! The sessions that live now: what each of them owns, and who may come back to it.
+//!
+//! A session owns its names, not its links. When the last link is gone the names are kept for a grace
+//! time, and whoever proves to be the owner gets them back at once, also from a link that is dead and does
+//! not know it yet.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use ngrnotok_common::hostname::Name;
+use ngrnotok_common::id::{SessionId, TunnelId};
+use ngrnotok_common::protocol::control::Resume;
+use ngrnotok_common::protocol::resume::{ChannelBinding, Verifier, new_secret};
+use ngrnotok_common::secret::Secret;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+use crate::auth::Account;
+use crate::registry::{Claim, NameTaken, Registry, Route};
+use crate::session::{Arrival, Attached, Link, Session};
+
+/// Tunnels of one session: 64.
+pub(super) const MAX_TUNNELS: usize = 64;
+
+/// All sessions of a server, shared by every shard; clones see the same ones.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    live: Arc<DashMap<SessionId, Arc<Owned>>>,
+    registry: Registry,
+    grace: Duration,
+    patience: Duration,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// A session as its owner sees it.
+pub(super) struct Owned {
+    session: Session,
+    account: Account,
+    registry: Registry,
+    right: Mutex<Right>,
+    /// `None` once the session has ended. Whoever holds the lock sees either a living session or its end,
+    /// and nothing between.
+    names: Mutex<Option<HashMap<Name, Claim>>>,
+    left: CancellationToken,
+}
+
+/// Who may come back: the holder of the newest secret. The one before it is good, too, until the newest
+/// has been used, for the `welcome` that brought it may never have arrived.
+struct Right {
+    newest: Verifier,
+    before: Option<Verifier>,
+}
+
+/// A client's place in its session.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) session: Arc<Owned>,
+    pub(super) link: Attached,
+    /// For the next return; `None` for a link that joins.
+    pub(super) secret: Option<Secret>,
+    pub(super) resumed: bool,
+}
+
+/// A link wanted to join a session that is not there, or not its own.
+#[derive(Debug)]
+pub(super) struct NoSession;
+
+/// Why a name is not bound.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BindError {
+    #[error("{0}")]
+    Taken(#[from] NameTaken),
+    #[error("a session has at most {MAX_TUNNELS} tunnels")]
+    TooMany,
+    #[error("the session has ended")]
+    Ended,
+}
+
+impl Sessions {
+    /// No sessions yet. Names are claimed in `registry` and kept for `grace` after a session has lost its
+    /// last link; visitors wait for `patience`. What runs for a session is one of `tasks` and ends with
+    /// `stop`.
+    pub fn new(
+        registry: Registry,
+        grace: Duration,
+        patience: Duration,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            live: Arc::default(),
+            registry,
+            grace,
+            patience,
+            tasks,
+            stop,
+        }
+    }
+
+    /// Gives a link to the session that its client asks for: the one it had, or else a new one.
+    pub(super) fn open(
+        &self,
+        account: Account,
+        resume: Option<&Resume>,
+        binding: &ChannelBinding,
+        link: Link,
+    ) -> Result<Opened, NoSession> {
+        let mut link = link;
+        if let Some(resume) = resume {
+            match self.resume(&account, resume, binding, link) {
+                Ok(opened) => return Ok(opened),
+                Err(_) if resume.join => return Err(NoSession),
+                Err(unused) => link = unused,
+            }
+        }
+        let (secret, id) = (new_secret(), SessionId::random());
+        let session = Session::new(id, self.patience, self.tasks.clone());
+        let link = session.attach(link, Arrival::Joins);
+        let owned = Arc::new(Owned {
+            session,
+            account,
+            registry: self.registry.clone(),
+            right: Mutex::new(Right {
+                newest: Verifier::of(&secret),
+                before: None,
+            }),
+            names: Mutex::new(Some(HashMap::new())),
+            left: CancellationToken::new(),
+        });
+        self.live.insert(id, Arc::clone(&owned));
+        self.tasks.spawn(self.clone().keep(Arc::clone(&owned)));
+        Ok(Opened {
+            session: owned,
+            link,
+            secret: Some(secret),
+            resumed: false,
+        })
+    }
+
+    /// Gives the link back if it is not for a session that lives.
+    fn resume(
+        &self,
+        account: &Account,
+        resume: &Resume,
+        binding: &ChannelBinding,
+        link: Link,
+    ) -> Result<Opened, Link> {
+        let found = self.live.get(&resume.session).map(|live| Arc::clone(&live));
+        let Some(owned) = found.filter(|owned| owned.account == *account) else {
+            return Err(link);
+        };
+        let mut right = owned.right();
+        if !right.admits(resume, binding) {
+            return Err(link);
+        }
+        let names = owned.names();
+        if names.is_none() {
+            return Err(link);
+        }
+        let (arrival, secret) = match resume.join {
+            true => (Arrival::Joins, None),
+            false => (Arrival::Replaces, Some(right.renew(resume, binding))),
+        };
+        let link = owned.session.attach(link, arrival);
+        drop((names, right));
+        Ok(Opened {
+            session: owned,
+            link,
+            secret,
+            resumed: true,
+        })
+    }
+
+    /// Lives as long as the session: waits for it to lose its last link, and then for its return.
+    async fn keep(self, owned: Arc<Owned>) {
+        let session = &owned.session;
+        loop {
+            tokio::select! {
+                () = session.becomes(false) => {}
+                () = owned.left.cancelled() => break,
+                () = self.stop.cancelled() => break,
+            }
+            tokio::select! {
+                () = session.becomes(true) => continue,
+                () = sleep(self.grace) => {}
+                () = owned.left.cancelled() => break,
+                () = self.stop.cancelled() => break,
+            }
+            let mut names = owned.names();
+            if session.is_online() {
+                continue;
+            }
+            info!(session = %session.id(), "session ended: its client did not come back");
+            *names = None;
+            break;
+        }
+        *owned.names() = None;
+        session.end();
+        self.live.remove(&session.id());
+    }
+}
+
+impl Right {
+    fn admits(&self, resume: &Resume, binding: &ChannelBinding) -> bool {
+        let proves = |verifier: &Verifier| verifier.accepts(&resume.proof, resume.session, binding);
+        proves(&self.newest) || self.before.as_ref().is_some_and(proves)
+    }
+
+    /// The secret that was just used stays good until the new one is.
+    fn renew(&mut self, used: &Resume, binding: &ChannelBinding) -> Secret {
+        let secret = new_secret();
+        let newest = std::mem::replace(&mut self.newest, Verifier::of(&secret));
+        if newest.accepts(&used.proof, used.session, binding) {
+            self.before = Some(newest);
+        }
+        secret
+    }
+}
+
+impl Owned {
+    /// The handle that routes hold.
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Claims a name for a tunnel. A name that the session has already is from now on for this tunnel.
+    pub(super) fn bind(&self, name: Name, tunnel: TunnelId) -> Result<(), BindError> {
+        let mut names = self.names();
+        let names = names.as_mut().ok_or(BindError::Ended)?;
+        if let Some(claim) = names.get(&name) {
+            claim.serve_as(tunnel);
+            return Ok(());
+        }
+        if names.len() >= MAX_TUNNELS {
+            return Err(BindError::TooMany);
+        }
+        let session = self.session.clone();
+        let claim = self
+            .registry
+            .claim(name.clone(), Route { session, tunnel })?;
+        names.insert(name, claim);
+        Ok(())
+    }
+
+    /// The client has said goodbye: nobody will come back.
+    pub(super) fn leave(&self) {
+        *self.names() = None;
+        self.left.cancel();
+    }
+
+    fn names(&self) -> MutexGuard<'_, Option<HashMap<Name, Claim>>> {
+        self.names.lock().expect("nothing panics under this lock")
+    }
+
+    fn right(&self) -> MutexGuard<'_, Right> {
+        self.right.lock().expect("nothing panics under this lock")
+    }
+}
+
+impl fmt::Debug for Owned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Owned").field(&self.session).finish()
+    }
+}

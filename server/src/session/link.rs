@@ -1,0 +1,170 @@
+//! One link of a session: a handle that carries requests over it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::client::SendRequest;
+use http::{Request, Response};
+use http_body::Body;
+use ngrnotok_common::link::body::LinkBody;
+use ngrnotok_common::link::calling::{AnswerBody, ExchangeError, exchange};
+use ngrnotok_common::protocol::cause::Cause;
+use ngrnotok_common::protocol::stream::SWITCHED;
+use ngrnotok_common::splice::StreamEnd;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use super::slots::{Slot, Slots};
+use super::{SessionBody, ShardId, Switch};
+
+/// A link on which the client waits for requests.
+pub struct Link {
+    shard: ShardId,
+    requests: SendRequest<Bytes>,
+    slots: Slots,
+    opened: AtomicU32,
+    most_requests: u32,
+    worn: CancellationToken,
+    retired: CancellationToken,
+}
+
+/// Why a link gave no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// All its streams are taken.
+    Full,
+    /// The request's body broke off.
+    Upload,
+    /// The client has not looked at the request, and says so.
+    NotProcessed,
+    /// The client gave this one request up.
+    Reset,
+    /// The link is gone.
+    Lost,
+}
+
+impl From<Failure> for Cause {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Full => Self::OverLimit,
+            Failure::Upload => Self::BadFraming,
+            Failure::NotProcessed | Failure::Reset | Failure::Lost => Self::LinkLost,
+        }
+    }
+}
+
+impl Link {
+    /// The handle of a link that lives on `shard`.
+    ///
+    /// `requests` must know the peer's SETTINGS already, for its limit of streams is taken here. After
+    /// `most_requests` the link wants to be replaced.
+    pub fn new(shard: ShardId, requests: SendRequest<Bytes>, most_requests: u32) -> Self {
+        // One stream is the control stream's.
+        let limit = requests.current_max_send_streams().saturating_sub(1);
+        Self {
+            shard,
+            requests,
+            slots: Slots::new(limit),
+            opened: AtomicU32::new(0),
+            most_requests,
+            worn: CancellationToken::new(),
+            retired: CancellationToken::new(),
+        }
+    }
+
+    /// Resolves when another link has taken the place of this one.
+    pub async fn retired(&self) {
+        self.retired.cancelled().await;
+    }
+
+    /// Resolves when it has carried as many requests as a link should: stream ids are not used twice.
+    pub async fn worn(&self) {
+        self.worn.cancelled().await;
+    }
+
+    pub(super) fn retire(&self) {
+        self.retired.cancel();
+    }
+
+    pub(super) fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    pub(super) fn open_streams(&self) -> usize {
+        self.slots.taken()
+    }
+
+    /// Whether the client at the other end can carry upgrades.
+    pub(super) fn carries_upgrades(&self) -> bool {
+        self.requests.is_extended_connect_protocol_enabled()
+    }
+
+    /// Carries one request; see [`Session::send`](super::Session::send).
+    pub(super) async fn send<B>(
+        &self,
+        head: Request<()>,
+        body: B,
+        interim: &mut (dyn FnMut(Response<()>) + Send),
+        uploads: &TaskTracker,
+    ) -> Result<Response<SessionBody>, Failure>
+    where
+        B: Body<Data = Bytes, Error: Send> + Send + 'static,
+    {
+        let slot = self.take_slot()?;
+        let answer = exchange(self.requests.clone(), head, body, interim, uploads)
+            .await
+            .map_err(|error| match error {
+                ExchangeError::Upload => Failure::Upload,
+                ExchangeError::Peer(error) => failure(&error),
+            })?;
+        Ok(answer.map(|body| SessionBody::new(body, slot)))
+    }
+
+    /// Carries a request for an upgrade; see [`Session::switch`](super::Session::switch).
+    pub(super) async fn switch(&self, head: Request<()>) -> Result<Switch, Failure> {
+        let slot = self.take_slot()?;
+        let (answer, stream) = self
+            .requests
+            .clone()
+            .send_request(head, false)
+            .map_err(|error| failure(&error))?;
+        let answer = answer.await.map_err(|error| failure(&error))?;
+        if !answer.headers().contains_key(SWITCHED) {
+            let body = |received| SessionBody::new(AnswerBody::new(LinkBody::new(received)), slot);
+            return Ok(Switch::Refused(answer.map(body)));
+        }
+        let (head, received) = answer.into_parts();
+        Ok(Switch::Agreed(
+            Response::from_parts(head, ()),
+            StreamEnd::new(stream, received).keeping(slot),
+        ))
+    }
+
+    fn take_slot(&self) -> Result<Slot, Failure> {
+        let slot = self.slots.take().ok_or(Failure::Full)?;
+        if self.opened.fetch_add(1, Ordering::Relaxed) == self.most_requests {
+            self.worn.cancel();
+        }
+        Ok(slot)
+    }
+}
+
+fn failure(error: &h2::Error) -> Failure {
+    debug!(%error, "a request was lost on its link");
+    match error.reason() {
+        Some(Reason::REFUSED_STREAM) if error.is_remote() => Failure::NotProcessed,
+        _ if error.is_io() || error.is_go_away() => Failure::Lost,
+        _ => Failure::Reset,
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("shard", &self.shard)
+            .finish_non_exhaustive()
+    }
+}

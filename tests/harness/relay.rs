@@ -1,0 +1,134 @@
+//! A network between two ends that can fall silent, break and heal.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::origin::any_port;
+use crate::tasks::Tasks;
+
+/// Passes connections on to one address.
+#[derive(Debug)]
+pub struct Relay {
+    address: SocketAddr,
+    state: watch::Sender<State>,
+    /// Connections wait here in the order in which they came.
+    oldest: Arc<Notify>,
+    _tasks: Tasks,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    flows: bool,
+    /// Cancelled when the connections of this time fall silent, whatever comes later.
+    dead: CancellationToken,
+    /// Cancelled when they break.
+    broken: CancellationToken,
+}
+
+impl State {
+    fn healthy() -> Self {
+        Self {
+            flows: true,
+            dead: CancellationToken::new(),
+            broken: CancellationToken::new(),
+        }
+    }
+}
+
+impl Relay {
+    /// Listens, and passes everything on to `to`.
+    pub async fn to(to: SocketAddr) -> Self {
+        let listener = TcpListener::bind(any_port()).await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (state, _) = watch::channel(State::healthy());
+        let tasks = Tasks::default();
+        let (spawner, states) = (tasks.spawner(), state.subscribe());
+        let oldest = Arc::<Notify>::default();
+        let breaks = Arc::clone(&oldest);
+        tasks.spawn(async move {
+            while let Ok((visitor, _)) = listener.accept().await {
+                let breaks = Arc::clone(&breaks);
+                let passing = pass_on(visitor, to, states.clone());
+                spawner.spawn(async move {
+                    tokio::select! {
+                        () = passing => {}
+                        () = breaks.notified() => {}
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            state,
+            oldest,
+            _tasks: tasks,
+        }
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// From now on nothing passes, and nobody is told; new connections are accepted and hear nothing.
+    pub fn fall_silent(&self) {
+        self.state.send_modify(|state| state.flows = false);
+    }
+
+    /// Nothing passes any longer on the connections that there are, and nobody is told.
+    pub fn silence_the_old(&self) {
+        self.state.send_modify(|state| {
+            state.dead.cancel();
+            *state = State {
+                broken: state.broken.clone(),
+                ..State::healthy()
+            };
+        });
+    }
+
+    /// Breaks the connection that has been there longest.
+    pub fn break_one(&self) {
+        self.oldest.notify_one();
+    }
+
+    /// Breaks all connections, and passes new ones on.
+    pub fn heal(&self) {
+        self.state.send_modify(|state| {
+            state.broken.cancel();
+            *state = State::healthy();
+        });
+    }
+}
+
+async fn pass_on(mut near: TcpStream, to: SocketAddr, mut states: watch::Receiver<State>) {
+    let State { dead, broken, .. } = states.borrow().clone();
+    let flow = async {
+        // Its guard must not be held any longer.
+        let heals = states.wait_for(|state| state.flows).await.is_ok();
+        if !heals {
+            return;
+        }
+        let Ok(mut far) = TcpStream::connect(to).await else {
+            return;
+        };
+        tokio::select! {
+            _ = copy_bidirectional(&mut near, &mut far) => {}
+            // Silence keeps both sockets open.
+            () = silence(&mut states) => std::future::pending().await,
+            () = dead.cancelled() => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = flow => {}
+        () = broken.cancelled() => {}
+    }
+}
+
+async fn silence(states: &mut watch::Receiver<State>) {
+    let _ = states.wait_for(|state| !state.flows).await;
+}
