@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use ngrnotok_certs::dev::{DevAuthority, DevError};
 use ngrnotok_certs::tls::Trust;
@@ -68,6 +69,7 @@ pub async fn start() -> Result<Embedded, EmbeddedError> {
             identity: Some(identity.clone()),
             // One developer's traffic; the tunnel and its visitors share a thread.
             shards: NonZeroUsize::MIN,
+            settling: Duration::ZERO,
             ..Config::new("localhost", auth.clone())
         })
     };

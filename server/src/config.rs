@@ -1,6 +1,6 @@
 //! Checked settings: whatever is in a [`Config`] can be used.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,6 +54,12 @@ pub struct Config {
     pub grace: Duration,
     /// How long visitors wait for its client. Default: 5 s.
     pub offline_wait: Duration,
+    /// How long after its start a server lets visitors wait for names that nobody serves yet: the clients
+    /// of its predecessor are on their way. Default: 10 s.
+    pub settling: Duration,
+    /// Sockets that were opened for this process. They take the place of those that it would open for the
+    /// same ports.
+    pub inherited: Vec<TcpListener>,
     /// A link that has carried so many requests is to be replaced, before its stream ids end. Default:
     /// 2²⁸, half of them.
     pub most_requests: u32,
@@ -80,6 +86,8 @@ impl Config {
             drain_limit: Duration::from_secs(30),
             grace: Duration::from_secs(60),
             offline_wait: Duration::from_secs(5),
+            settling: Duration::from_secs(10),
+            inherited: Vec::new(),
             most_requests: 1 << 28,
             oldest_link: Duration::from_secs(24 * 60 * 60),
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::time::Duration;
 
+use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
@@ -48,6 +49,42 @@ pub(crate) fn bind(address: SocketAddr, copies: usize) -> io::Result<Vec<StdList
         socket.listen(BACKLOG)?;
     }
     Ok(sockets.into_iter().map(StdListener::from).collect())
+}
+
+/// Sockets that whoever started this process has opened for it: systemd's socket activation
+/// (`LISTEN_FDS`). They outlive the process, so that a restart refuses nobody.
+pub fn inherited() -> io::Result<Vec<StdListener>> {
+    let mut passed = ListenFd::from_env();
+    let listeners =
+        (0..passed.len()).filter_map(|place| passed.take_tcp_listener(place).transpose());
+    let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
+    for listener in &listeners {
+        listener.set_nonblocking(true)?;
+    }
+    Ok(listeners)
+}
+
+/// Takes the inherited socket for `address` and shares it among `copies` shards. A socket for every
+/// address serves for any one with the same port.
+pub(crate) fn inherit(
+    address: SocketAddr,
+    copies: usize,
+    inherited: &mut Vec<StdListener>,
+) -> io::Result<Option<Vec<StdListener>>> {
+    let fits = |listener: &StdListener| {
+        listener.local_addr().is_ok_and(|found| {
+            found.port() == address.port()
+                && (found.ip() == address.ip() || found.ip().is_unspecified())
+        })
+    };
+    let Some(place) = inherited.iter().position(fits) else {
+        return Ok(None);
+    };
+    let socket = inherited.remove(place);
+    let copies = (1..copies).map(|_| socket.try_clone());
+    let mut shared = copies.collect::<io::Result<Vec<_>>>()?;
+    shared.push(socket);
+    Ok(Some(shared))
 }
 
 fn open(address: SocketAddr) -> io::Result<Socket> {
@@ -100,6 +137,30 @@ fn is_the_peers(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_inherited_socket_serves_its_address_on_every_shard() {
+        let mut inherited = Vec::new();
+        for _ in 0..2 {
+            inherited.push(StdListener::bind("127.0.0.1:0").unwrap());
+        }
+        let second = inherited[1].local_addr().unwrap();
+        let shared = inherit(second, 3, &mut inherited).unwrap().unwrap();
+        assert_eq!((shared.len(), inherited.len()), (3, 1));
+        for copy in shared {
+            assert_eq!(copy.local_addr().unwrap(), second);
+        }
+        assert!(inherit(second, 3, &mut inherited).unwrap().is_none());
+
+        let everywhere = StdListener::bind("0.0.0.0:0").unwrap();
+        let port = everywhere.local_addr().unwrap().port();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        assert!(
+            inherit(address, 1, &mut vec![everywhere])
+                .unwrap()
+                .is_some()
+        );
+    }
 
     #[test]
     fn copies_share_one_port_and_nobody_else_gets_it() {

@@ -7,8 +7,8 @@ use clap::Parser as _;
 use ngrnotok_common::{shutdown, telemetry};
 use ngrnotok_server::auth::create_token;
 use ngrnotok_server::cli::{Cli, Command, ConfigCommand, Settings, TokenCommand};
-use ngrnotok_server::config::{self, Checked, Effects};
-use ngrnotok_server::server::Server;
+use ngrnotok_server::config::{self, Checked, Config, Effects};
+use ngrnotok_server::server::{Server, inherited};
 use ngrnotok_server::store::Store;
 
 fn main() -> ExitCode {
@@ -84,7 +84,12 @@ async fn new_token(wishes: &Settings, account: &str) -> anyhow::Result<()> {
 async fn serve(checked: Checked) -> anyhow::Result<()> {
     let domain = checked.config.domain.clone();
     let stop = shutdown::signal();
-    let server = Server::bind(checked.config).context("failed to start")?;
+    let config = Config {
+        inherited: inherited()
+            .context("failed to take the sockets that were passed (LISTEN_FDS)")?,
+        ..checked.config
+    };
+    let server = Server::bind(config).context("failed to start")?;
     let addresses = server.addresses();
     println!("ngrnotok-server {}", env!("CARGO_PKG_VERSION"));
     println!("tunnels    *.{domain}");

@@ -20,7 +20,8 @@ use crate::admin;
 use crate::config::Config;
 use crate::edge::{Edge, Handover};
 use crate::gate::{Gate, PublicUrls, Sessions};
-use crate::listener::{accept, bind};
+pub use crate::listener::inherited;
+use crate::listener::{accept, bind, inherit};
 use crate::registry::Registry;
 use crate::session::ShardId;
 use crate::shard::{Door, Doors, Shard};
@@ -54,6 +55,10 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
 }
 
+/// How long a visitor's idle connection may still come up with a request when there may be a successor to
+/// go to afterwards: 2 s. Closing it at once would meet requests that are on their way.
+const IDLE_DRAIN: Duration = Duration::from_secs(2);
+
 /// Why a server cannot start.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -66,6 +71,14 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// Sockets were passed to this process that cannot be taken.
+    #[error("take the sockets that were passed to this process (LISTEN_FDS): {0}")]
+    Inherit(io::Error),
+    /// A socket was passed that nothing is served on.
+    #[error(
+        "find the use of the socket {0} that was passed to this process (LISTEN_FDS): no --https, --http, --tunnel or --admin has its port"
+    )]
+    Unwanted(SocketAddr),
     /// There is no way in.
     #[error("find an address to listen on: give --https, --http or both")]
     NoVisitors,
@@ -111,6 +124,8 @@ impl Server {
         let identity = config.identity.ok_or(StartError::NoCertificate)?;
         let shards = config.shards.get();
         let mut addresses = Addresses::default();
+        let mut inherited = config.inherited;
+        let has_successors = !inherited.is_empty();
         let mut listeners: Vec<Vec<(Door, std::net::TcpListener)>> =
             (0..shards).map(|_| Vec::new()).collect();
         for (door, wanted, bound) in [
@@ -119,17 +134,26 @@ impl Server {
             (Door::Tunnel, &config.tunnel, &mut addresses.tunnel),
         ] {
             for address in wanted {
-                let copies = listen(*address, shards)?;
+                let copies = listen(*address, shards, &mut inherited)?;
                 bound.push(local_address(*address, &copies[0])?);
                 for (shard, copy) in listeners.iter_mut().zip(copies) {
                     shard.push((door, copy));
                 }
             }
         }
-        let admin = config.admin.map(listen_admin).transpose()?;
+        let admin = config
+            .admin
+            .map(|address| listen_admin(address, &mut inherited))
+            .transpose()?;
+        if let Some(unwanted) = inherited
+            .first()
+            .and_then(|socket| socket.local_addr().ok())
+        {
+            return Err(StartError::Unwanted(unwanted));
+        }
         addresses.admin = admin.as_ref().and_then(|admin| admin.local_addr().ok());
 
-        let registry = Registry::new(&config.domain);
+        let registry = Registry::new(&config.domain, config.settling);
         let (visitors, links) = (TaskTracker::new(), TaskTracker::new());
         let (drain, stop, end) =
             <(CancellationToken, CancellationToken, CancellationToken)>::default();
@@ -149,7 +173,12 @@ impl Server {
                 trusted_proxies: config.trusted_proxies,
                 handover,
                 connections: visitors.clone(),
+                offline_wait: config.offline_wait,
                 drain: drain.clone(),
+                idle_drain: match has_successors {
+                    true => IDLE_DRAIN,
+                    false => Duration::ZERO,
+                },
             }),
             gate: Arc::new(Gate {
                 auth: config.auth,
@@ -265,12 +294,22 @@ async fn serve_admin(listener: Option<&TcpListener>, drain: &CancellationToken) 
     }
 }
 
-fn listen(address: SocketAddr, copies: usize) -> Result<Vec<std::net::TcpListener>, StartError> {
-    bind(address, copies).map_err(|source| StartError::Listen { address, source })
+fn listen(
+    address: SocketAddr,
+    copies: usize,
+    inherited: &mut Vec<std::net::TcpListener>,
+) -> Result<Vec<std::net::TcpListener>, StartError> {
+    match inherit(address, copies, inherited).map_err(StartError::Inherit)? {
+        Some(shared) => Ok(shared),
+        None => bind(address, copies).map_err(|source| StartError::Listen { address, source }),
+    }
 }
 
-fn listen_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let socket = listen(address, 1)?.remove(0);
+fn listen_admin(
+    address: SocketAddr,
+    inherited: &mut Vec<std::net::TcpListener>,
+) -> Result<TcpListener, StartError> {
+    let socket = listen(address, 1, inherited)?.remove(0);
     TcpListener::from_std(socket).map_err(|source| StartError::Listen { address, source })
 }
 

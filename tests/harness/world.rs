@@ -246,6 +246,7 @@ impl Plan {
             identity: Some(self.authority.issue(&names).expect("an identity")),
             shards: NonZeroUsize::new(2).expect("two"),
             drain_limit: Duration::from_secs(8),
+            settling: Duration::ZERO,
             ..Config::new(DOMAIN, Auth::new(None, Anonymous::Always))
         };
         for adjust in self.settings {

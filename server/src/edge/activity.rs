@@ -150,6 +150,10 @@ impl Activity {
         OpenRequest(Arc::clone(self))
     }
 
+    fn is_busy(&self) -> bool {
+        self.open_requests.load(Relaxed) > 0
+    }
+
     fn verdict(&self) -> Verdict {
         let now = Instant::now();
         let after = |since: u64, limit| self.epoch + Duration::from_millis(since) + limit;
@@ -231,24 +235,48 @@ pub(super) struct Patience<'a> {
     activity: &'a Activity,
     timer: Pin<Box<Sleep>>,
     drain: Pin<Box<WaitForCancellationFuture<'a>>>,
-    draining: bool,
+    /// How long an idle connection may still come up with a request once the server drains.
+    idle_drain: Duration,
+    draining: Drain,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Drain {
+    NotYet,
+    /// At the latest then the connection is told.
+    Until(Instant),
+    Told,
 }
 
 impl<'a> Patience<'a> {
-    pub(super) fn new(activity: &'a Activity, drain: &'a CancellationToken) -> Self {
+    pub(super) fn new(
+        activity: &'a Activity,
+        drain: &'a CancellationToken,
+        idle_drain: Duration,
+    ) -> Self {
         Self {
             activity,
             timer: Box::pin(sleep(HEAD_LIMIT)),
             drain: Box::pin(drain.cancelled()),
-            draining: false,
+            idle_drain,
+            draining: Drain::NotYet,
         }
     }
 
     /// To be polled after the connection in each round, and again after the connection has followed
     /// the advice.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Advice> {
-        if !self.draining && self.drain.as_mut().poll(cx).is_ready() {
-            self.draining = true;
+        if matches!(self.draining, Drain::NotYet) && self.drain.as_mut().poll(cx).is_ready() {
+            let until = Instant::now() + self.idle_drain;
+            self.draining = Drain::Until(until);
+            if until < self.timer.deadline() {
+                self.timer.as_mut().reset(until);
+            }
+        }
+        if let Drain::Until(until) = self.draining
+            && (self.activity.is_busy() || until <= Instant::now())
+        {
+            self.draining = Drain::Told;
             return Poll::Ready(Advice::Close);
         }
         if let Some(deadline) = self.activity.early_deadline()

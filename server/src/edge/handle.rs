@@ -49,7 +49,7 @@ where
     if edge.http_mode == HttpMode::Redirect && visitor.scheme == Scheme::Http {
         return respond::redirect_to_https(edge, &host, request.uri()).map(Answer::Ordinary);
     }
-    let route = edge.registry.lookup(&host)?;
+    let route = edge.registry.find(&host, edge.offline_wait).await?;
     let version = request.version();
     let (head, body) = request.into_parts();
     let head = for_link(head, &route, visitor, &written, &host)?;

@@ -56,7 +56,7 @@ where
             .serve_connection(io, service)
             .with_upgrades()
     );
-    let mut patience = Patience::new(&activity, &edge.drain);
+    let mut patience = Patience::new(&activity, &edge.drain, edge.idle_drain);
     let end = std::future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(end) = connection.as_mut().poll(cx) {

@@ -82,7 +82,7 @@ where
         }
     };
     let mut connection = pin!(connection);
-    let mut patience = Patience::new(&activity, &edge.drain);
+    let mut patience = Patience::new(&activity, &edge.drain, Duration::ZERO);
     loop {
         let next = std::future::poll_fn(|cx| {
             loop {

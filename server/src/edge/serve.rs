@@ -49,8 +49,12 @@ pub struct Edge {
     pub handover: Handover,
     /// Every connection runs here, so that a drain can wait for them.
     pub connections: TaskTracker,
+    /// How long visitors wait for somebody who should be there.
+    pub offline_wait: Duration,
     /// Cancelled when no new requests are wanted.
     pub drain: CancellationToken,
+    /// How long an idle HTTP/1.1 connection may then still come up with one.
+    pub idle_drain: Duration,
 }
 
 /// What a connection has in a drain to come up with its first request: 0.5 s.

@@ -1,6 +1,8 @@
 //! Who serves which name.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -8,6 +10,8 @@ use ngrnotok_common::hostname::{HostPort, Name};
 use ngrnotok_common::id::TunnelId;
 use ngrnotok_common::protocol::cause::Cause;
 use thiserror::Error;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::session::Session;
@@ -28,7 +32,15 @@ pub struct Route {
 pub struct Registry {
     domain: Arc<str>,
     routes: Arc<DashMap<Name, Route>>,
+    /// Until then names may be missing that are about to come.
+    settled: Instant,
+    claimed: Arc<Notify>,
+    /// Places for those who wait for them.
+    waiting: Arc<Semaphore>,
 }
+
+/// Visitors who wait for names after the start: 1024.
+const MOST_WAITING: usize = 1024;
 
 /// The name is held by another session.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -42,11 +54,15 @@ pub enum NameTaken {
 }
 
 impl Registry {
-    /// An empty registry for single labels under `domain` (lower case, no dot in front).
-    pub fn new(domain: &str) -> Self {
+    /// An empty registry for single labels under `domain` (lower case, no dot in front). For the time of
+    /// `settling` names may be missing that are about to come.
+    pub fn new(domain: &str, settling: Duration) -> Self {
         Self {
             domain: domain.into(),
             routes: Arc::default(),
+            settled: Instant::now() + settling,
+            claimed: Arc::default(),
+            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
         }
     }
 
@@ -70,6 +86,39 @@ impl Registry {
             None => return Err(Cause::ForeignHost),
         };
         found.ok_or(Cause::TunnelNotFound)
+    }
+
+    /// Finds who serves a host, after a wait of at most `limit` while the clients of an earlier server may
+    /// still be on their way to this one. Errors are those of [`Registry::lookup`]. Cancel safety: safe.
+    pub async fn find(&self, host: &HostPort<'_>, limit: Duration) -> Result<Route, Cause> {
+        match self.lookup(host) {
+            Err(Cause::TunnelNotFound) if Instant::now() < self.settled => {
+                Box::pin(self.find_later(host, limit)).await
+            }
+            found => found,
+        }
+    }
+
+    async fn find_later(&self, host: &HostPort<'_>, limit: Duration) -> Result<Route, Cause> {
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err(Cause::TunnelNotFound);
+        };
+        let found = async {
+            let mut claimed = pin!(self.claimed.notified());
+            loop {
+                // In this order no claim falls between looking and waiting.
+                claimed.as_mut().enable();
+                match self.lookup(host) {
+                    Err(Cause::TunnelNotFound) => claimed.as_mut().await,
+                    found => return found,
+                }
+                claimed.set(self.claimed.notified());
+            }
+        };
+        let until = self.settled.min(Instant::now() + limit);
+        timeout_at(until, found)
+            .await
+            .unwrap_or(Err(Cause::TunnelNotFound))
     }
 
     /// Whether a host is of the form `label.domain`, served or not.
@@ -101,6 +150,7 @@ impl Registry {
                     session: route.session.clone(),
                 };
                 place.insert(route);
+                self.claimed.notify_waiters();
                 Ok(claim)
             }
         }
