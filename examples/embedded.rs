@@ -43,6 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         name: "hello".parse()?,
         target,
         options: Options::default(),
+        pool: None,
     };
     let client = Client::new(Config::new(connector, Some(token), vec![tunnel]))?;
     let status = client.status();

@@ -56,6 +56,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         name: "programmatic".parse()?,
         target,
         options: Options::default(),
+        pool: None,
     };
     let mut client = Client::new(Config::new(connector, token, vec![tunnel]))?;
     let status = client.status();

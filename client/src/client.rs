@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::uri::PathAndQuery;
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::protocol::handshake::Problem;
 use ngrnotok_common::secret::Secret;
@@ -57,6 +58,16 @@ pub struct Tunnel {
     pub target: Target,
     /// How to deal with it.
     pub options: Options,
+    /// Other clients of the same account may serve the name, too.
+    pub pool: Option<Pool>,
+}
+
+/// How a name is shared.
+#[derive(Debug, Clone, Default)]
+pub struct Pool {
+    /// The local app is well while it answers a GET for this path with 2xx or 3xx; without it, while it
+    /// accepts connections. Visitors go to others while it is not.
+    pub health: Option<PathAndQuery>,
 }
 
 /// A client that is ready to run.
@@ -111,6 +122,7 @@ impl Drop for LinkUp<'_> {
 pub(crate) struct Served {
     pub(crate) name: Name,
     pub(crate) local: Local,
+    pub(crate) pool: Option<Pool>,
 }
 
 /// Why a client ended that nobody told to.
@@ -178,6 +190,7 @@ impl Client {
                 Ok(Served {
                     name: tunnel.name,
                     local,
+                    pool: tunnel.pool,
                 })
             })
             .collect::<Result<_, LocalError>>()?;

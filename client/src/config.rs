@@ -113,6 +113,7 @@ pub fn tunnel(args: &cli::Http) -> Result<Tunnel, ConfigError> {
             host: host_header(args.host_header.as_deref())?,
             dev: args.dev,
         },
+        pool: None,
     })
 }
 

@@ -11,6 +11,7 @@ mod framing;
 mod http;
 mod limits;
 mod link;
+mod pools;
 mod routing;
 mod sessions;
 mod storm;

@@ -283,6 +283,7 @@ pub fn tunnel(name: &str, target: Target) -> Tunnel {
         name: name.parse().expect("a good name"),
         target,
         options: Options::default(),
+        pool: None,
     }
 }
 

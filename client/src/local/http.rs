@@ -61,8 +61,8 @@ pub struct Options {
 /// The way to one local app.
 #[derive(Debug)]
 pub struct Local {
-    dialer: Dialer,
-    rewrite: Rewrite,
+    pub(super) dialer: Dialer,
+    pub(super) rewrite: Rewrite,
     pool: Pool,
     shared: http2::Shared,
     speaks_http2: AtomicBool,

@@ -8,6 +8,7 @@
 
 mod dial;
 mod hangup;
+mod health;
 mod hello;
 mod http;
 mod http2;

@@ -70,6 +70,11 @@ impl Rewrite {
         }
     }
 
+    /// What the app calls itself, `localhost:3000`.
+    pub(super) fn own_host(&self) -> &HeaderValue {
+        &self.own_host
+    }
+
     /// Whether the app may still refuse hosts that this could have changed.
     pub(super) fn keeps_host(&self) -> bool {
         !self.dev && self.host == HostHeader::Keep

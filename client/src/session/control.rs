@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::health::Checks;
 use super::{Role, SessionError};
 use crate::client::Shared;
 use crate::status::{OnlineTunnel, SessionStatus, State};
@@ -73,14 +74,25 @@ pub(super) async fn converse(
                 id,
                 kind: "http".to_owned(),
                 name: tunnel.name.to_string(),
+                pool: tunnel.pool.is_some(),
             })
             .await?;
     }
+    let mut checks = role.binds.then(|| Checks::of(&client.tunnels));
     let mut online = Vec::new();
     let mut generation = client.comeback.generation();
     loop {
         let message = tokio::select! {
             message = reader.next() => message?,
+            change = async {
+                match &mut checks {
+                    Some(checks) => checks.changed().await,
+                    None => std::future::pending().await,
+                }
+            } => {
+                writer.send(&change).await?;
+                continue;
+            }
             () = leave.cancelled() => {
                 writer.send(&ClientMessage::Bye).await?;
                 writer.finish()?;

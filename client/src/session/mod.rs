@@ -2,6 +2,7 @@
 //! `dispatch`.
 
 mod control;
+mod health;
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -44,6 +44,17 @@ pub enum ClientMessage {
         kind: String,
         /// The wanted name, one DNS label.
         name: String,
+        /// Other sessions of the same account may serve the name, too, if they say so.
+        #[serde(default, skip_serializing_if = "is_false")]
+        pool: bool,
+    },
+    /// Whether the local app behind a tunnel is well. Visitors of a shared name go to others while it is
+    /// not.
+    Health {
+        /// The id of the `bind`.
+        id: TunnelId,
+        /// It answers.
+        healthy: bool,
     },
     /// The client leaves. The server sends it nothing new and lets open streams finish.
     Bye,
@@ -168,6 +179,8 @@ pub enum RefusalCode {
     KindUnsupported,
     /// The session has as many tunnels as it may.
     OverLimit,
+    /// Names are shared within an account, and this client has none.
+    PoolForbidden,
     /// A code of a newer version.
     #[serde(other)]
     Other,
@@ -275,6 +288,7 @@ mod tests {
             id: TunnelId(1),
             kind: "http".into(),
             name: "calm-otter".into(),
+            pool: false,
         };
         let line = r#"{"t":"bind","id":1,"kind":"http","name":"calm-otter"}"#;
         assert_eq!(serde_json::to_string(&bind).unwrap(), line);

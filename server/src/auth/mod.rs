@@ -41,6 +41,13 @@ pub struct Account {
     pub name: Arc<str>,
 }
 
+impl Account {
+    /// Whether this is everybody who came without a token.
+    pub fn is_nobody(&self) -> bool {
+        &*self.name == ANONYMOUS
+    }
+}
+
 /// Why a link was not opened. The texts are fit for the client's eyes: they name no file of the
 /// server.
 #[derive(Debug, Error)]

@@ -1,6 +1,6 @@
 //! The server's part of the control conversation: one for each link.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::id::TunnelId;
@@ -35,7 +35,7 @@ pub(super) async fn converse(
     mut reader: Reader<ClientMessage>,
     mut writer: Writer<ServerMessage>,
 ) -> Result<End, ControlError> {
-    let mut bound = HashSet::new();
+    let mut bound = HashMap::new();
     let mut told_to_leave = false;
     let drain = async {
         tokio::select! {
@@ -48,9 +48,14 @@ pub(super) async fn converse(
     loop {
         tokio::select! {
             message = reader.next() => match message? {
-                Some(ClientMessage::Bind { id, kind, name }) => {
-                    let answer = bind(gate, session, &mut bound, id, &kind, &name);
+                Some(ClientMessage::Bind { id, kind, name, pool }) => {
+                    let answer = bind(gate, session, &mut bound, id, &kind, &name, pool);
                     writer.send(&answer).await?;
+                }
+                Some(ClientMessage::Health { id, healthy }) => {
+                    if let Some(name) = bound.get(&id) {
+                        session.set_healthy(name, healthy);
+                    }
                 }
                 Some(ClientMessage::Bye) => {
                     session.leave();
@@ -81,10 +86,11 @@ pub(super) async fn converse(
 fn bind(
     gate: &Gate,
     session: &Owned,
-    bound: &mut HashSet<Name>,
+    bound: &mut HashMap<TunnelId, Name>,
     id: TunnelId,
     kind: &str,
     name: &str,
+    pool: bool,
 ) -> ServerMessage {
     let refused = |code, message: String| ServerMessage::Refused { id, code, message };
     if kind != "http" {
@@ -95,21 +101,22 @@ fn bind(
         Ok(name) => name,
         Err(error) => return refused(RefusalCode::NameInvalid, error.to_string()),
     };
-    if bound.contains(&name) {
+    if bound.values().any(|held| *held == name) {
         let message = format!("this session holds the name {name} already");
         return refused(RefusalCode::NameTaken, message);
     }
     let url = gate.urls.of(&name);
-    match session.bind(name.clone(), id) {
+    match session.bind(name.clone(), id, pool) {
         Ok(()) => {
             info!(session = %session.session().id(), url, "name bound");
-            bound.insert(name);
+            bound.insert(id, name);
             ServerMessage::Bound { id, url }
         }
         Err(error) => {
             let code = match error {
                 BindError::Taken(_) => RefusalCode::NameTaken,
                 BindError::TooMany | BindError::Ended => RefusalCode::OverLimit,
+                BindError::NobodysPool => RefusalCode::PoolForbidden,
             };
             refused(code, error.to_string())
         }

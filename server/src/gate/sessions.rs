@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::auth::Account;
-use crate::registry::{Claim, NameTaken, Registry, Route};
+use crate::registry::{Claim, NameTaken, Registry, Route, Terms};
 use crate::session::{Arrival, Attached, Link, Session};
 
 /// Tunnels of one session: 64.
@@ -78,6 +78,8 @@ pub(super) enum BindError {
     Taken(#[from] NameTaken),
     #[error("a session has at most {MAX_TUNNELS} tunnels")]
     TooMany,
+    #[error("a name is shared within an account: --pool needs a token")]
+    NobodysPool,
     #[error("the session has ended")]
     Ended,
 }
@@ -230,7 +232,10 @@ impl Owned {
     }
 
     /// Claims a name for a tunnel. A name that the session has already is from now on for this tunnel.
-    pub(super) fn bind(&self, name: Name, tunnel: TunnelId) -> Result<(), BindError> {
+    pub(super) fn bind(&self, name: Name, tunnel: TunnelId, pool: bool) -> Result<(), BindError> {
+        if pool && self.account.is_nobody() {
+            return Err(BindError::NobodysPool);
+        }
         let mut names = self.names();
         let names = names.as_mut().ok_or(BindError::Ended)?;
         if let Some(claim) = names.get(&name) {
@@ -241,11 +246,22 @@ impl Owned {
             return Err(BindError::TooMany);
         }
         let session = self.session.clone();
+        let terms = Terms {
+            account: Arc::clone(&self.account.name),
+            pool,
+        };
         let claim = self
             .registry
-            .claim(name.clone(), Route { session, tunnel })?;
+            .claim(name.clone(), Route { session, tunnel }, terms)?;
         names.insert(name, claim);
         Ok(())
+    }
+
+    /// Notes whether the local app behind a name is well.
+    pub(super) fn set_healthy(&self, name: &Name, healthy: bool) {
+        if let Some(claim) = self.names().as_ref().and_then(|names| names.get(name)) {
+            claim.set_healthy(healthy);
+        }
     }
 
     /// The client has said goodbye: nobody will come back.

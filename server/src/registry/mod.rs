@@ -2,10 +2,11 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
+use dashmap::mapref::entry::Entry as Place;
 use ngrnotok_common::hostname::{HostPort, Name};
 use ngrnotok_common::id::TunnelId;
 use ngrnotok_common::protocol::cause::Cause;
@@ -31,12 +32,63 @@ pub struct Route {
 #[derive(Debug, Clone)]
 pub struct Registry {
     domain: Arc<str>,
-    routes: Arc<DashMap<Name, Route>>,
+    routes: Arc<DashMap<Name, Entry>>,
     /// Until then names may be missing that are about to come.
     settled: Instant,
     claimed: Arc<Notify>,
     /// Places for those who wait for them.
     waiting: Arc<Semaphore>,
+}
+
+/// Who serves one name: one session, or several of one account that share it.
+#[derive(Debug)]
+struct Entry {
+    terms: Terms,
+    members: Vec<Member>,
+    turn: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Member {
+    route: Route,
+    healthy: bool,
+}
+
+/// On whose behalf a name is claimed, and whether it may be shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The account.
+    pub account: Arc<str>,
+    /// Other sessions of the account that say so, too, may join.
+    pub pool: bool,
+}
+
+impl Entry {
+    /// The member whose turn it is, passing over those that are away or not well.
+    fn pick(&self) -> &Route {
+        let members = &self.members;
+        if let [only] = &members[..] {
+            return &only.route;
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let rotated =
+            || (0..members.len()).map(|step| &members[(turn.wrapping_add(step)) % members.len()]);
+        let usable = |member: &&Member| member.healthy && member.route.session.is_online();
+        let found = rotated().find(usable).or_else(|| rotated().next());
+        &found.expect("an entry without members is removed").route
+    }
+
+    fn is_online(&self) -> bool {
+        self.members
+            .iter()
+            .any(|member| member.route.session.is_online())
+    }
+
+    fn member(&mut self, session: &Session) -> Option<&mut Member> {
+        self.members
+            .iter_mut()
+            .find(|member| member.route.session == *session)
+    }
 }
 
 /// Visitors who wait for names after the start: 1024.
@@ -45,6 +97,11 @@ const MOST_WAITING: usize = 1024;
 /// The name is held by another session.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum NameTaken {
+    /// Of the same account, and one of them does not share it.
+    #[error(
+        "the name {0} is taken by another client of your account; to share it start both with --pool"
+    )]
+    NotShared(Name),
     /// Its client is there.
     #[error("the name {0} is taken by another client that is online")]
     Online(Name),
@@ -81,7 +138,7 @@ impl Registry {
     /// one that could not.
     pub fn lookup(&self, host: &HostPort<'_>) -> Result<Route, Cause> {
         let found = match self.label(&host.host) {
-            Some(label) => self.routes.get(label).map(|route| route.clone()),
+            Some(label) => self.routes.get(label).map(|entry| entry.pick().clone()),
             None if &*self.domain == "localhost" && host.is_loopback() => self.only(),
             None => return Err(Cause::ForeignHost),
         };
@@ -134,22 +191,41 @@ impl Registry {
 
     fn only(&self) -> Option<Route> {
         let mut routes = self.routes.iter();
-        let first = routes.next()?.clone();
+        let first = routes.next()?.pick().clone();
         routes.next().is_none().then_some(first)
     }
 
-    /// Takes a name until the returned claim is dropped. Of two who race exactly one wins.
-    pub fn claim(&self, name: Name, route: Route) -> Result<Claim, NameTaken> {
+    /// Takes a name until the returned claim is dropped. Of two who race and do not share exactly one
+    /// wins.
+    pub fn claim(&self, name: Name, route: Route, terms: Terms) -> Result<Claim, NameTaken> {
+        let claim = Claim {
+            routes: Arc::clone(&self.routes),
+            name: name.clone(),
+            session: route.session.clone(),
+        };
+        let member = Member {
+            route,
+            healthy: true,
+        };
         match self.routes.entry(name.clone()) {
-            Entry::Occupied(held) if held.get().session.is_online() => Err(NameTaken::Online(name)),
-            Entry::Occupied(_) => Err(NameTaken::Away(name)),
-            Entry::Vacant(place) => {
-                let claim = Claim {
-                    routes: Arc::clone(&self.routes),
-                    name,
-                    session: route.session.clone(),
-                };
-                place.insert(route);
+            Place::Occupied(mut held) if held.get().terms == terms && terms.pool => {
+                held.get_mut().members.push(member);
+                Ok(claim)
+            }
+            Place::Occupied(held)
+                if held.get().terms.account == terms.account
+                    && terms.pool != held.get().terms.pool =>
+            {
+                Err(NameTaken::NotShared(name))
+            }
+            Place::Occupied(held) if held.get().is_online() => Err(NameTaken::Online(name)),
+            Place::Occupied(_) => Err(NameTaken::Away(name)),
+            Place::Vacant(place) => {
+                place.insert(Entry {
+                    terms,
+                    members: vec![member],
+                    turn: AtomicUsize::new(0),
+                });
                 self.claimed.notify_waiters();
                 Ok(claim)
             }
@@ -167,10 +243,10 @@ impl Registry {
     }
 }
 
-/// A held name. Dropping it releases the name, unless another session has taken it over since.
+/// A held name, or a share in it. Dropping it gives back what this session holds and nothing else.
 #[derive(Debug)]
 pub struct Claim {
-    routes: Arc<DashMap<Name, Route>>,
+    routes: Arc<DashMap<Name, Entry>>,
     name: Name,
     session: Session,
 }
@@ -178,18 +254,31 @@ pub struct Claim {
 impl Claim {
     /// From now on the name is for this tunnel of the session.
     pub fn serve_as(&self, tunnel: TunnelId) {
-        if let Some(mut route) = self.routes.get_mut(&self.name)
-            && route.session == self.session
+        self.change(|member| member.route.tunnel = tunnel);
+    }
+
+    /// Whether the local app behind this share is well; others serve as long as it is not.
+    pub fn set_healthy(&self, healthy: bool) {
+        self.change(|member| member.healthy = healthy);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Member)) {
+        if let Some(mut entry) = self.routes.get_mut(&self.name)
+            && let Some(member) = entry.member(&self.session)
         {
-            route.tunnel = tunnel;
+            change(member);
         }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.routes
-            .remove_if(&self.name, |_, route| route.session == self.session);
+        self.routes.remove_if_mut(&self.name, |_, entry| {
+            entry
+                .members
+                .retain(|member| member.route.session != self.session);
+            entry.members.is_empty()
+        });
         debug!(name = %self.name, "name released");
     }
 }

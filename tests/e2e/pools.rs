@@ -1,0 +1,131 @@
+//! Several clients of one account share a name.
+
+use std::collections::BTreeSet;
+
+use http::{Response, StatusCode};
+use ngrnotok::client::{ClientError, Config, Pool};
+use ngrnotok_common::secret::Secret;
+use ngrnotok_server::auth::{Anonymous, Auth, create_token};
+use ngrnotok_server::store::Store;
+use ngrnotok_tests::body::full;
+use ngrnotok_tests::origin::Origin;
+use ngrnotok_tests::visitor::{Via, Visitor};
+use ngrnotok_tests::world::{RunningClient, World};
+use ngrnotok_tests::{eventually, run, soon};
+use tokio::sync::watch;
+
+/// A server that knows two accounts.
+async fn world() -> (World, [Secret; 2]) {
+    let store = Store::in_memory().expect("memory");
+    let auth = Auth::new(Some(store.clone()), Anonymous::Always);
+    let ann = create_token(&store, "ann").await.expect("a token");
+    let bob = create_token(&store, "bob").await.expect("a token");
+    let plan = World::plan().server(move |config| config.auth = auth);
+    (plan.start().await, [ann, bob])
+}
+
+async fn client(
+    world: &World,
+    app: &Origin,
+    token: Option<&Secret>,
+    pool: Option<Pool>,
+) -> Result<RunningClient, ClientError> {
+    let mut config: Config = world.client("app", app.target());
+    config.token = token.cloned();
+    config.tunnels[0].pool = pool;
+    RunningClient::start(config).await
+}
+
+/// Who answers a few requests.
+async fn who(visitor: &Visitor) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for _ in 0..8 {
+        let answer = soon("an answer", visitor.get("/")).await;
+        all.insert(answer.text().to_owned());
+    }
+    all
+}
+
+fn set<const N: usize>(words: [&str; N]) -> BTreeSet<String> {
+    words.map(ToOwned::to_owned).into()
+}
+
+#[test]
+fn members_take_turns_and_a_lost_one_is_passed_over() {
+    run(async {
+        let (world, [ann, _]) = world().await;
+        let (one, two) = (Origin::saying("one").await, Origin::saying("two").await);
+        let shared = || Some(Pool::default());
+        let first = client(&world, &one, Some(&ann), shared()).await.unwrap();
+        let second = client(&world, &two, Some(&ann), shared()).await.unwrap();
+        for via in Via::ALL {
+            let visitor = world.visit(via).await;
+            assert_eq!(who(&visitor).await, set(["one", "two"]), "{via:?}");
+        }
+        let visitor = world.visit(Via::Http2).await;
+        first.leave().await;
+        assert_eq!(who(&visitor).await, set(["two"]));
+        // Lost without a word, its share is kept and not used.
+        let first = client(&world, &one, Some(&ann), shared()).await.unwrap();
+        drop(second);
+        eventually("the loss to be seen", async || {
+            who(&visitor).await == set(["one"])
+        })
+        .await;
+        first.leave().await;
+    });
+}
+
+#[test]
+fn a_member_whose_app_is_not_well_is_passed_over() {
+    run(async {
+        let (world, [ann, _]) = world().await;
+        let (well, now) = watch::channel(true);
+        let one = Origin::http(move |request| {
+            let now = now.clone();
+            async move {
+                let mut answer = Response::new(full("one"));
+                if request.uri() == "/health" && !*now.borrow() {
+                    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                }
+                answer
+            }
+        });
+        let checked = Some(Pool {
+            health: Some("/health".parse().unwrap()),
+        });
+        let one = one.await;
+        let _first = client(&world, &one, Some(&ann), checked).await.unwrap();
+        let two = Origin::saying("two").await;
+        let shared = Some(Pool::default());
+        let _second = client(&world, &two, Some(&ann), shared).await.unwrap();
+        let visitor = world.visit(Via::Http1).await;
+        assert_eq!(who(&visitor).await, set(["one", "two"]));
+        well.send_replace(false);
+        let only_two = async || who(&visitor).await == set(["two"]);
+        eventually("the sick one to be passed over", only_two).await;
+        well.send_replace(true);
+        let both = async || who(&visitor).await == set(["one", "two"]);
+        eventually("it to be back", both).await;
+    });
+}
+
+#[test]
+fn a_name_is_shared_only_within_an_account_and_when_all_say_so() {
+    run(async {
+        let (world, [ann, bob]) = world().await;
+        let app = Origin::saying("one").await;
+        let shared = || Some(Pool::default());
+        let refused = async |token: Option<&Secret>, pool, words: &str| {
+            let refused = client(&world, &app, token, pool).await.unwrap_err();
+            assert!(refused.to_string().contains(words), "{refused}");
+        };
+        refused(None, shared(), "--pool needs a token").await;
+        let first = client(&world, &app, Some(&ann), shared()).await.unwrap();
+        refused(Some(&bob), shared(), "taken by another client").await;
+        refused(Some(&ann), None, "to share it start both with --pool").await;
+        first.leave().await;
+        let _alone = client(&world, &app, Some(&ann), None).await.unwrap();
+        refused(Some(&ann), shared(), "to share it start both with --pool").await;
+    });
+}
