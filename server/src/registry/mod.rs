@@ -1,8 +1,9 @@
 //! Who serves which name.
 
+mod entry;
+
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+use self::entry::{Entry, Member};
 use crate::session::Session;
 
 /// What the edge finds for a host name.
@@ -24,6 +26,15 @@ pub struct Route {
     pub session: Session,
     /// Which of the session's tunnels it is for.
     pub tunnel: TunnelId,
+}
+
+/// On whose behalf a name is claimed, and whether it may be shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The account.
+    pub account: Arc<str>,
+    /// Other sessions of the account that say so, too, may join.
+    pub pool: bool,
 }
 
 /// All names that are served now, shared by every shard; clones see the same names.
@@ -38,57 +49,6 @@ pub struct Registry {
     claimed: Arc<Notify>,
     /// Places for those who wait for them.
     waiting: Arc<Semaphore>,
-}
-
-/// Who serves one name: one session, or several of one account that share it.
-#[derive(Debug)]
-struct Entry {
-    terms: Terms,
-    members: Vec<Member>,
-    turn: AtomicUsize,
-}
-
-#[derive(Debug)]
-struct Member {
-    route: Route,
-    healthy: bool,
-}
-
-/// On whose behalf a name is claimed, and whether it may be shared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
-    /// The account.
-    pub account: Arc<str>,
-    /// Other sessions of the account that say so, too, may join.
-    pub pool: bool,
-}
-
-impl Entry {
-    /// The member whose turn it is, passing over those that are away or not well.
-    fn pick(&self) -> &Route {
-        let members = &self.members;
-        if let [only] = &members[..] {
-            return &only.route;
-        }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let rotated =
-            || (0..members.len()).map(|step| &members[(turn.wrapping_add(step)) % members.len()]);
-        let usable = |member: &&Member| member.healthy && member.route.session.is_online();
-        let found = rotated().find(usable).or_else(|| rotated().next());
-        &found.expect("an entry without members is removed").route
-    }
-
-    fn is_online(&self) -> bool {
-        self.members
-            .iter()
-            .any(|member| member.route.session.is_online())
-    }
-
-    fn member(&mut self, session: &Session) -> Option<&mut Member> {
-        self.members
-            .iter_mut()
-            .find(|member| member.route.session == *session)
-    }
 }
 
 /// Visitors who wait for names after the start: 1024.
@@ -221,11 +181,7 @@ impl Registry {
             Place::Occupied(held) if held.get().is_online() => Err(NameTaken::Online(name)),
             Place::Occupied(_) => Err(NameTaken::Away(name)),
             Place::Vacant(place) => {
-                place.insert(Entry {
-                    terms,
-                    members: vec![member],
-                    turn: AtomicUsize::new(0),
-                });
+                place.insert(Entry::new(terms, member));
                 self.claimed.notify_waiters();
                 Ok(claim)
             }
