@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
-use ngrnotok_common::{shutdown, telemetry};
+use ngrnotok_common::{cli, shutdown, telemetry};
 use ngrnotok_server::auth::create_token;
 use ngrnotok_server::cli::{Cli, Command, ConfigCommand, Settings, TokenCommand};
 use ngrnotok_server::config::{self, Checked, Config, Effects};
@@ -12,7 +11,7 @@ use ngrnotok_server::server::{Server, inherited};
 use ngrnotok_server::store::Store;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = cli::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -75,7 +74,7 @@ async fn new_token(wishes: &Settings, account: &str) -> anyhow::Result<()> {
     println!("{}", token.expose());
     eprintln!(
         "Token for account {account}, kept as a hash in {}. It is shown only now.\n\
-         Clients use it so: NGRNOTOK_TOKEN=… ngrnotok http -p 3000 --server HOST, or --token-file FILE.",
+         Clients use it so: ngrnotok login --server HOST, or NGRNOTOK_TOKEN=…, or --token-file FILE.",
         state_dir.display()
     );
     Ok(())
