@@ -144,10 +144,10 @@ pub enum ClientError {
     )]
     TakenOver,
     /// The name is somebody else's.
-    #[error("{0}; choose another with --name")]
+    #[error("{0}; choose another with --name, or with name = \"…\" in the config file")]
     NameTaken(String),
     /// The server does not do what we ask.
-    #[error("the server refuses this tunnel: {0}")]
+    #[error("the server refuses the tunnel {0}")]
     TunnelRefused(String),
     /// The first session broke before it was up.
     #[error("{0}")]
@@ -157,10 +157,10 @@ pub enum ClientError {
 fn hint(problem: &Problem) -> String {
     match problem.code.as_str() {
         Problem::TOKEN_MISSING => {
-            ". Give yours with --token-file FILE or in NGRNOTOK_TOKEN; the server's operator makes one with: ngrnotok-server token create --account NAME".into()
+            ". Log in with: ngrnotok login, or give your token with --token-file FILE or in NGRNOTOK_TOKEN; the server's operator makes one with: ngrnotok-server token create --account NAME".into()
         }
         Problem::TOKEN_REFUSED => {
-            ". Check what --token-file or NGRNOTOK_TOKEN gives, or ask the server's operator for a new one".into()
+            ". Ask the server's operator for another one and log in with: ngrnotok login. Where this one came from is told by: ngrnotok config check".into()
         }
         Problem::VERSION => ". Update the older of the two".into(),
         _ => String::new(),

@@ -49,7 +49,7 @@ pub(crate) async fn dispatch(
             let refused = |server: &'static str| {
                 tunnel.local.told_of_refusal();
                 witness.hint(format!(
-                    "{server} refuses visitors by the public host name; start ngrnotok with --dev"
+                    "{server} refuses visitors by the public host name; start ngrnotok with --dev, or put dev = true into the config file"
                 ));
             };
             let watch = tunnel.local.may_refuse_host() && is_suspect(head.status);

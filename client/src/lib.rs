@@ -8,7 +8,8 @@
 //! - [`connect`] opens the connection, `supervise` keeps it open, `session` answers the server on it.
 //! - `dispatch` takes each request to its [`local`] app.
 //! - [`status`] and [`requests`] are what there is to see; [`output`] shows them as lines.
-//! - [`cli`] holds the words as typed, [`config`] the checked types.
+//! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
+//!   checked types; [`login`] is how a token gets into that file.
 
 mod backoff;
 pub mod cli;
@@ -19,10 +20,12 @@ pub mod connect;
 mod dispatch;
 pub mod embedded;
 pub mod local;
+pub mod login;
 pub mod names;
 pub mod output;
 pub mod requests;
 mod session;
+pub mod settings;
 pub mod status;
 mod supervise;
 

@@ -1,43 +1,58 @@
 //! `ngrnotok`: parse, check, find or start a server, serve, leave.
 
 use std::io;
-use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, Parser as _};
-use ngrnotok::cli::{self, Cli, Command, OutputWord};
+use clap::CommandFactory as _;
+use ngrnotok::cli::{Cli, Command, ConfigCommand, Http, Start};
 use ngrnotok::client::{Client, ClientError, Config, Tunnel};
-use ngrnotok::config::{self, ConfigError, Remote};
+use ngrnotok::config::file;
+use ngrnotok::config::store::{self, StoreError};
+use ngrnotok::config::{self, ConfigError, Wishes, summary};
 use ngrnotok::embedded::{self, EmbeddedError};
 use ngrnotok::local::Target;
+use ngrnotok::login::{self, LoginError};
 use ngrnotok::output::{self, Form, Opening};
-use ngrnotok_common::{shutdown, telemetry};
+use ngrnotok::settings::{OutputWord, Settings};
+use ngrnotok_common::secret::Secret;
+use ngrnotok_common::shutdown;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    let Some(Command::Http(args)) = Cli::parse().command else {
-        let _ = Cli::command().print_help();
-        return ExitCode::SUCCESS;
+    let Cli { config, command } = ngrnotok_common::cli::parse();
+    let done = match command {
+        None => {
+            let _ = Cli::command().print_help();
+            Ok(())
+        }
+        Some(Command::Http(args)) => block_on(http(config, args)),
+        Some(Command::Start(args)) => block_on(start(config, args)),
+        Some(Command::Login(given)) => block_on(log_in(config, given)),
+        Some(Command::Logout) => log_out(config),
+        Some(Command::Config(ConfigCommand::Check(given))) => check(config, *given),
+        Some(Command::Config(ConfigCommand::Path)) => show_path(config),
     };
-    if let Err(error) = telemetry::start(&args.log) {
-        return fail(&Failure::Usage(error.to_string()));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("ngrnotok: {failure}");
+            ExitCode::from(failure.code())
+        }
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread()
+}
+
+fn block_on(program: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&Failure::Other(error.to_string())),
-    };
-    let ended = runtime.block_on(http(&args));
+        .map_err(|error| Failure::Other(error.to_string()))?;
+    let ended = runtime.block_on(program);
     // A write to a pipe that nobody reads would keep the program here for ever.
     runtime.shutdown_background();
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => fail(&failure),
-    }
+    ended
 }
 
 /// Why the program ends, by exit code.
@@ -48,6 +63,8 @@ enum Failure {
     #[error("{0}")]
     Client(#[from] ClientError),
     #[error("{0}")]
+    Login(#[from] LoginError),
+    #[error("{0}")]
     Embedded(#[from] EmbeddedError),
     #[error("{0}")]
     Other(String),
@@ -57,11 +74,14 @@ impl Failure {
     /// The documented exit codes.
     fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
-            Self::Client(ClientError::Refused(problem)) if matches!(problem.status, 401 | 403) => 3,
-            Self::Client(ClientError::NameTaken(_) | ClientError::TakenOver) => 4,
-            Self::Client(ClientError::Unreachable(_)) => 5,
-            Self::Client(_) | Self::Embedded(_) | Self::Other(_) => 1,
+            Self::Usage(_) | Self::Login(LoginError::Token(_)) => 2,
+            Self::Client(error) | Self::Login(LoginError::Client(error)) => match error {
+                ClientError::Refused(problem) if matches!(problem.status, 401 | 403) => 3,
+                ClientError::NameTaken(_) | ClientError::TakenOver => 4,
+                ClientError::Unreachable(_) => 5,
+                _ => 1,
+            },
+            Self::Login(_) | Self::Embedded(_) | Self::Other(_) => 1,
         }
     }
 }
@@ -72,56 +92,85 @@ impl From<ConfigError> for Failure {
     }
 }
 
-fn fail(failure: &Failure) -> ExitCode {
-    eprintln!("ngrnotok: {failure}");
-    ExitCode::from(failure.code())
-}
-
-async fn http(args: &cli::Http) -> Result<(), Failure> {
-    let tunnel = config::tunnel(args)?;
-    let public_command = public_command(args, &tunnel);
-    match config::remote(args)? {
-        Some(remote) => {
-            let opening = Opening {
-                embedded_port: None,
-                port_was_taken: false,
-                public_command,
-            };
-            run(remote, tunnel, opening, form(args)).await
-        }
-        None => {
-            let embedded = embedded::start().await?;
-            let opening = Opening {
-                embedded_port: Some(embedded.port),
-                port_was_taken: embedded.port != embedded::PORT,
-                public_command,
-            };
-            let remote = Remote {
-                connector: embedded.connector,
-                token: Some(embedded.token),
-                links: NonZeroUsize::MIN,
-                // The server and its sessions end with this process.
-                state: None,
-            };
-            // The server outlives the client by its goodbye.
-            let stop = CancellationToken::new();
-            let client = async {
-                let ended = run(remote, tunnel, opening, form(args)).await;
-                stop.cancel();
-                ended
-            };
-            let (ended, _) = tokio::join!(client, embedded.server.run(stop.cancelled()));
-            ended
-        }
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Other(error.to_string())
     }
 }
 
-async fn run(remote: Remote, tunnel: Tunnel, opening: Opening, form: Form) -> Result<(), Failure> {
-    let mut client = Client::new(Config {
-        links: remote.links,
-        state: remote.state,
-        ..Config::new(remote.connector, remote.token, vec![tunnel])
-    })?;
+async fn http(named: Option<PathBuf>, args: Http) -> Result<(), Failure> {
+    let wishes = Wishes::read(named, args.settings)?;
+    wishes.start_log()?;
+    let tunnel = config::tunnel(&args.tunnel)?;
+    let mut command = match (&tunnel.target, args.tunnel.port) {
+        (Target::Hello, _) => "ngrnotok http --hello".to_owned(),
+        (_, Some(port)) => format!("ngrnotok http -p {port}"),
+        (target, None) => format!("ngrnotok http {target}"),
+    };
+    if let Some(name) = &args.tunnel.name {
+        command.push_str(&format!(" --name {name}"));
+    }
+    serve(&wishes, vec![(None, tunnel)], command).await
+}
+
+async fn start(named: Option<PathBuf>, mut args: Start) -> Result<(), Failure> {
+    let wishes = Wishes::read(named, std::mem::take(&mut args.settings))?;
+    wishes.start_log()?;
+    let tunnels = config::tunnels(&args, &wishes)?;
+    let words = match args.all {
+        true => "--all".to_owned(),
+        false => args.names.join(" "),
+    };
+    let tunnels = tunnels.into_iter();
+    let tunnels = tunnels.map(|(word, tunnel)| (Some(word), tunnel)).collect();
+    serve(&wishes, tunnels, format!("ngrnotok start {words}")).await
+}
+
+/// Serves tunnels, each with what the config file calls it, through the server that is wished for. The
+/// `command` is what the user has typed of them.
+async fn serve(
+    wishes: &Wishes,
+    tunnels: Vec<(Option<String>, Tunnel)>,
+    command: String,
+) -> Result<(), Failure> {
+    let form = form(&wishes.settings);
+    let words = tunnels.iter().filter_map(|(word, tunnel)| {
+        let word = word.clone()?;
+        Some((tunnel.name.clone(), word))
+    });
+    let mut opening = Opening {
+        embedded_port: None,
+        port_was_taken: false,
+        public_command: format!("{command} --server YOUR.SERVER"),
+        words: words.collect(),
+    };
+    let tunnels = tunnels.into_iter().map(|(_, tunnel)| tunnel).collect();
+    if let Some(connector) = config::connector(&wishes.settings)? {
+        let config = Config {
+            links: config::links(&wishes.settings),
+            state: Some(config::sessions()),
+            ..Config::new(connector, config::token(&wishes.settings)?, tunnels)
+        };
+        return run(config, opening, form).await;
+    }
+    let embedded = embedded::start().await?;
+    opening.embedded_port = Some(embedded.port);
+    opening.port_was_taken = embedded.port != embedded::PORT;
+    // The server and its sessions end with this process: there is nothing to come back to.
+    let config = Config::new(embedded.connector, Some(embedded.token), tunnels);
+    // The server outlives the client by its goodbye.
+    let stop = CancellationToken::new();
+    let client = async {
+        let ended = run(config, opening, form).await;
+        stop.cancel();
+        ended
+    };
+    let (ended, _) = tokio::join!(client, embedded.server.run(stop.cancelled()));
+    ended
+}
+
+async fn run(config: Config, opening: Opening, form: Form) -> Result<(), Failure> {
+    let mut client = Client::new(config)?;
     let requests = client.take_requests().expect("taken once");
     let status = client.status();
     let mut stdout = tokio::io::stdout();
@@ -156,23 +205,63 @@ async fn impatience() {
     shutdown::signal().await;
 }
 
-fn form(args: &cli::Http) -> Form {
-    match args.output {
+fn form(settings: &Settings) -> Form {
+    match settings.output.unwrap_or(OutputWord::Auto) {
         OutputWord::Auto | OutputWord::Plain => Form::Plain,
         OutputWord::Json => Form::Json,
     }
 }
 
-/// The one command that would make the same thing public.
-fn public_command(args: &cli::Http, tunnel: &Tunnel) -> String {
-    let mut command = match (&tunnel.target, args.port) {
-        (Target::Hello, _) => "ngrnotok http --hello".to_owned(),
-        (_, Some(port)) => format!("ngrnotok http -p {port}"),
-        (target, None) => format!("ngrnotok http {target}"),
+async fn log_in(named: Option<PathBuf>, given: Settings) -> Result<(), Failure> {
+    let again = match &named {
+        Some(file) => format!(" --config {}", file.display()),
+        None => String::new(),
     };
-    if let Some(name) = &args.name {
-        command.push_str(&format!(" --name {name}"));
+    let wishes = Wishes::read_new(named, given)?;
+    wishes.start_log()?;
+    let path = wishes.path.as_ref().ok_or(ConfigError::NoHome)?;
+    let connector = config::connector(&wishes.settings)?;
+    let (Some(connector), Some(server)) = (connector, &wishes.settings.server) else {
+        return Err(ConfigError::NoServer.into());
+    };
+    // The token in the file is the one to be replaced.
+    let token: Secret = match config::token(&wishes.given)? {
+        Some(token) => token,
+        None => login::ask(server)?,
+    };
+    let account = login::try_out(connector, token.clone()).await?;
+    store::log_in(path, &wishes, &token)?;
+    println!("Logged in to {server} as {account}.");
+    println!("Stored  {} (only you can read it)", path.display());
+    println!("Next    ngrnotok http -p 3000{again}");
+    Ok(())
+}
+
+fn log_out(named: Option<PathBuf>) -> Result<(), Failure> {
+    let wishes = Wishes::read(named, Settings::default())?;
+    match wishes.file {
+        Some(file) if file.settings.token.is_some() => {
+            store::log_out(&file)?;
+            println!("Removed the token from {}.", file.path.display());
+            println!(
+                "It is still good for whoever has a copy, until the server's operator ends it."
+            );
+        }
+        _ => println!("There is no token to remove."),
     }
-    command.push_str(" --server YOUR.SERVER");
-    command
+    Ok(())
+}
+
+fn check(named: Option<PathBuf>, given: Settings) -> Result<(), Failure> {
+    let wishes = Wishes::read(named, given)?;
+    wishes.start_log()?;
+    print!("{}", summary::of(&wishes)?);
+    println!("The configuration is good.");
+    Ok(())
+}
+
+fn show_path(named: Option<PathBuf>) -> Result<(), Failure> {
+    let path = named.or_else(file::usual_path).ok_or(ConfigError::NoHome)?;
+    println!("{}", path.display());
+    Ok(())
 }

@@ -3,14 +3,16 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use indexmap::IndexMap;
 use jiff::Zoned;
+use ngrnotok_common::hostname::Name;
 use ngrnotok_common::id::SessionId;
 use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 
 use crate::requests::{Happening, Requests, Seen};
-use crate::status::{State, Status};
+use crate::status::{OnlineTunnel, State, Status};
 
 /// Lines are written in batches at most this often: a flood of requests must not become a flood of
 /// writes.
@@ -32,8 +34,10 @@ pub struct Opening {
     pub embedded_port: Option<u16>,
     /// The port is not the usual one, because that was taken.
     pub port_was_taken: bool,
-    /// The command that would make the same target public.
+    /// The command that would make the same targets public.
     pub public_command: String,
+    /// What the config file calls the tunnels, in the order to show them.
+    pub words: IndexMap<Name, String>,
 }
 
 /// Shows status changes and requests on `out` until the client is gone.
@@ -66,7 +70,8 @@ pub async fn show(
                     lines.missed(requests.take_missed());
                     return lines.flush(out).await;
                 }
-                lines.status(&status.borrow_and_update().clone());
+                let status = status.borrow_and_update().clone();
+                lines.status(status);
                 lines.flush(out).await?;
             }
             // Only after the URL: it is the first thing a program wants to read.
@@ -92,6 +97,9 @@ enum Event<'a> {
         url: &'a str,
         target: &'a str,
         name: &'a str,
+        /// What the config file calls it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tunnel: Option<&'a str>,
         /// Only this machine can reach the URL.
         local_only: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,6 +113,8 @@ enum Event<'a> {
         /// UTC, RFC 3339 with milliseconds.
         at: Option<String>,
         name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tunnel: Option<&'a str>,
         method: &'a str,
         path: &'a str,
         status: u16,
@@ -142,14 +152,18 @@ impl Lines {
         }
     }
 
-    fn status(&mut self, status: &Status) {
+    fn status(&mut self, mut status: Status) {
         if status.state == self.shown {
             return;
         }
         self.shown = status.state.clone();
+        let words = &self.opening.words;
+        status
+            .online
+            .sort_by_key(|tunnel| words.get_index_of(&tunnel.name));
         match self.form {
-            Form::Plain => self.plain_status(status),
-            Form::Json => self.json_status(status),
+            Form::Plain => self.plain_status(&status),
+            Form::Json => self.json_status(&status),
         }
     }
 
@@ -165,11 +179,17 @@ impl Lines {
                     Some(_) => self.line("Session     online, this machine only"),
                     None => self.line(&format!("Session     online (account {account})")),
                 }
-                for tunnel in &status.online {
-                    self.line(&format!("Forwarding  {} -> {}", tunnel.url, tunnel.target));
+                for OnlineTunnel { name, url, target } in &status.online {
+                    match self.opening.words.get(name) {
+                        Some(word) => {
+                            let line = format!("Forwarding  {url} -> {target} ({word})");
+                            self.line(&line);
+                        }
+                        None => self.line(&format!("Forwarding  {url} -> {target}")),
+                    }
                 }
                 if !self.been_ready {
-                    self.first_hints();
+                    self.first_hints(status.online.len());
                 }
                 self.been_ready = true;
             }
@@ -182,13 +202,15 @@ impl Lines {
         }
     }
 
-    fn first_hints(&mut self) {
+    fn first_hints(&mut self, tunnels: usize) {
         let Some(port) = self.opening.embedded_port else {
             return;
         };
-        self.line(&format!(
-            "            http://127.0.0.1:{port} works too, for programs that cannot resolve *.localhost"
-        ));
+        if tunnels == 1 {
+            self.line(&format!(
+                "            http://127.0.0.1:{port} works too, for programs that cannot resolve *.localhost"
+            ));
+        }
         if self.opening.port_was_taken {
             self.line(&format!(
                 "            port {} is taken by another program, so this is {port}",
@@ -206,15 +228,16 @@ impl Lines {
                 self.been_ready = true;
                 for tunnel in &status.online {
                     let session = status.session.as_ref();
-                    self.event(&Event::Ready {
+                    self.line(&json(&Event::Ready {
                         url: &tunnel.url,
                         target: &tunnel.target,
                         name: tunnel.name.as_str(),
+                        tunnel: self.opening.words.get(&tunnel.name).map(String::as_str),
                         local_only: self.opening.embedded_port.is_some(),
                         account: session.map(|session| session.account.as_str()),
                         session: session.map(|session| session.id),
                         version: env!("CARGO_PKG_VERSION"),
-                    });
+                    }));
                 }
                 return;
             }
@@ -227,7 +250,7 @@ impl Lines {
         };
         // A program reads the URL first; before it there is nothing to reconnect to or to leave.
         if self.been_ready {
-            self.event(&event);
+            self.line(&json(&event));
         }
     }
 
@@ -235,7 +258,7 @@ impl Lines {
         match (happening, self.form) {
             (Happening::Request(seen), _) => self.request(seen),
             (Happening::Hint(text), Form::Plain) => self.line(&format!("Hint        {text}")),
-            (Happening::Hint(text), Form::Json) => self.event(&Event::Hint { text }),
+            (Happening::Hint(text), Form::Json) => self.line(&json(&Event::Hint { text })),
         }
     }
 
@@ -245,8 +268,9 @@ impl Lines {
             Form::Plain => {
                 let reason = seen.status.canonical_reason().unwrap_or_default();
                 self.line(&format!(
-                    "{}  {:<7} {:<38} {} {reason:<20} {}",
+                    "{}  {}{:<7} {:<38} {} {reason:<20} {}",
                     clock(seen.at),
+                    self.tunnel_column(&seen.name),
                     seen.method.as_str(),
                     shortened(path),
                     seen.status.as_u16(),
@@ -256,16 +280,29 @@ impl Lines {
                     self.line(&format!("              {cause}: {detail}. {}", cause.fix()));
                 }
             }
-            Form::Json => self.event(&Event::Request {
+            Form::Json => self.line(&json(&Event::Request {
                 at: timestamp(seen.at),
                 name: seen.name.as_str(),
+                tunnel: self.opening.words.get(&seen.name).map(String::as_str),
                 method: seen.method.as_str(),
                 path,
                 status: seen.status.as_u16(),
                 took_ms: seen.took.as_secs_f64() * 1000.0,
                 cause: seen.trouble.as_ref().map(|(cause, _)| cause.code()),
                 detail: seen.trouble.as_ref().map(|(_, detail)| detail.as_str()),
-            }),
+            })),
+        }
+    }
+
+    /// Which of several tunnels a request came through, in the words of the config file.
+    fn tunnel_column(&self, name: &Name) -> String {
+        let words = &self.opening.words;
+        match (
+            words.get(name),
+            words.values().map(|word| word.chars().count()).max(),
+        ) {
+            (Some(word), Some(width)) if words.len() > 1 => format!("{word:<width$}  "),
+            _ => String::new(),
         }
     }
 
@@ -275,7 +312,7 @@ impl Lines {
         }
         match self.form {
             Form::Plain => self.line(&format!("              … and {count} more requests")),
-            Form::Json => self.event(&Event::RequestsSkipped { count }),
+            Form::Json => self.line(&json(&Event::RequestsSkipped { count })),
         }
     }
 
@@ -284,16 +321,15 @@ impl Lines {
         self.text.push('\n');
     }
 
-    fn event(&mut self, event: &Event<'_>) {
-        let line = serde_json::to_string(event).expect("strings and numbers serialise");
-        self.line(&line);
-    }
-
     async fn flush(&mut self, out: &mut (dyn AsyncWrite + Send + Unpin)) -> io::Result<()> {
         out.write_all(self.text.as_bytes()).await?;
         self.text.clear();
         out.flush().await
     }
+}
+
+fn json(event: &Event<'_>) -> String {
+    serde_json::to_string(event).expect("strings and numbers serialise")
 }
 
 fn clock(at: SystemTime) -> String {

@@ -86,6 +86,7 @@ impl Keeper {
             let role = Role {
                 joins: !self.is_first || comes_back && !nothing_to_join,
                 binds: self.is_first,
+                is_first_try: !was_online,
                 replaces: replaced.take(),
                 wants_another: CancellationToken::new(),
                 retire: CancellationToken::new(),

@@ -4,7 +4,7 @@ use ngrnotok_tests::program::{Ended, Program, Scratch};
 use ngrnotok_tests::{run, soon};
 use tokio::net::TcpSocket;
 
-use crate::{RunningServer, ngrnotok, ngrnotok_server};
+use crate::{RunningServer, ngrnotok, token};
 
 /// What a program that cannot go on has said.
 async fn gives_up(program: Program, code: i32) -> Ended {
@@ -13,13 +13,6 @@ async fn gives_up(program: Program, code: i32) -> Ended {
     assert!(ended.stderr.starts_with("ngrnotok: "), "{}", ended.stderr);
     assert!(!ended.stdout.contains("Forwarding"), "{}", ended.stdout);
     ended
-}
-
-/// Makes a token for `ann`.
-async fn token(scratch: &Scratch) -> String {
-    let create = ["token", "create", "--account", "ann"];
-    let made = ngrnotok_server(scratch, &create).output().await;
-    made.stdout.trim().to_owned()
 }
 
 #[test]

@@ -2,29 +2,11 @@
 
 use insta::assert_snapshot;
 use ngrnotok_tests::origin::Origin;
-use ngrnotok_tests::program::{Running, Scratch};
+use ngrnotok_tests::program::Scratch;
 use ngrnotok_tests::run;
-use ngrnotok_tests::visitor::{Answer, Via, Visitor};
 use serde_json::Value;
-use tokio::net::TcpStream;
 
-use crate::{ngrnotok, steady};
-
-/// The next line as JSON.
-async fn event(client: &mut Running) -> Value {
-    let line = client.line().await;
-    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"))
-}
-
-/// Visits a URL of an embedded server.
-async fn visit(url: &str, path: &str) -> Answer {
-    let authority = url.strip_prefix("http://").expect("a plain URL");
-    let port = authority.rsplit(':').next().expect("a port");
-    let stream = TcpStream::connect(format!("127.0.0.1:{port}")).await;
-    let stream = stream.expect("the embedded server listens");
-    let visitor = Visitor::on(stream, Via::PlainHttp1, authority.to_owned()).await;
-    visitor.get(path).await
-}
+use crate::{event, ngrnotok, steady, visit};
 
 #[test]
 fn the_first_line_for_programs_has_a_url_that_works() {

@@ -2,13 +2,21 @@
 //! end.
 
 mod client;
+mod config;
 mod lines;
+mod login;
 mod readme;
 mod server;
+mod start;
 mod together;
 mod words;
 
+use std::path::PathBuf;
+
 use ngrnotok_tests::program::{Program, Running, Scratch};
+use ngrnotok_tests::visitor::{Answer, Via, Visitor};
+use serde_json::Value;
+use tokio::net::TcpStream;
 
 /// `ngrnotok ARGS…`
 fn ngrnotok(scratch: &Scratch, args: &[&str]) -> Program {
@@ -59,6 +67,35 @@ impl RunningServer {
         let way = ["http", "--server", &self.https, "--server-pin", &self.pin];
         ngrnotok(scratch, &way).args(args)
     }
+}
+
+/// Makes a token for `ann`.
+async fn token(scratch: &Scratch) -> String {
+    let create = ["token", "create", "--account", "ann"];
+    let made = ngrnotok_server(scratch, &create).output().await;
+    made.stdout.trim().to_owned()
+}
+
+/// Writes the client's config file.
+fn config_file(scratch: &Scratch, text: &str) -> PathBuf {
+    std::fs::create_dir_all(scratch.path().join("config/ngrnotok")).expect("a folder can be made");
+    scratch.file("config/ngrnotok/config.toml", text)
+}
+
+/// The next line as JSON.
+async fn event(client: &mut Running) -> Value {
+    let line = client.line().await;
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"))
+}
+
+/// Visits a URL of an embedded server.
+async fn visit(url: &str, path: &str) -> Answer {
+    let authority = url.strip_prefix("http://").expect("a plain URL");
+    let port = authority.rsplit(':').next().expect("a port");
+    let stream = TcpStream::connect(format!("127.0.0.1:{port}")).await;
+    let stream = stream.expect("the embedded server listens");
+    let visitor = Visitor::on(stream, Via::PlainHttp1, authority.to_owned()).await;
+    visitor.get(path).await
 }
 
 /// Puts words in the place of what differs from run to run: folders, and every number.

@@ -8,7 +8,7 @@ use ngrnotok_tests::patience::run;
 use ngrnotok_tests::program::Scratch;
 use tokio::process::Command;
 
-use crate::ngrnotok;
+use crate::{config_file, ngrnotok};
 
 const README: &str = include_str!("../../README.md");
 
@@ -30,6 +30,7 @@ fn the_script_of_the_readme_runs_from_top_to_bottom() {
             .args(["-euo", "pipefail", "-c", &script])
             .env("PATH", format!("{}:{path}", scratch.path().display()))
             .env("XDG_STATE_HOME", scratch.path())
+            .env("XDG_CONFIG_HOME", scratch.path().join("config"))
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output()
@@ -77,6 +78,20 @@ fn every_command_of_the_readme_is_one_that_the_programs_understand() {
         met += 1;
     }
     assert!(met >= 3, "the README shows how to use both programs");
+}
+
+#[test]
+fn the_config_file_of_the_readme_is_a_good_one() {
+    run(async {
+        let scratch = Scratch::new();
+        let file = blocks("toml").join("\n").replace("ngrt_…", "ngrt_x");
+        config_file(&scratch, &file);
+        let checked = ngrnotok(&scratch, &["config", "check"]).output().await;
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+        for tunnel in ["web ", "backend "] {
+            assert!(checked.stdout.contains(tunnel), "{}", checked.stdout);
+        }
+    });
 }
 
 /// The fenced blocks of a kind.

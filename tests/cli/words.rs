@@ -28,6 +28,15 @@ fn help_of_the_client() {
 }
 
 #[test]
+fn help_of_the_clients_other_commands() {
+    assert_snapshot!(shown(ngrnotok, &["start", "-h"]));
+    assert_snapshot!(shown(ngrnotok, &["login", "-h"]));
+    assert_snapshot!(shown(ngrnotok, &["logout", "-h"]));
+    assert_snapshot!(shown(ngrnotok, &["config", "-h"]));
+    assert_snapshot!(shown(ngrnotok, &["config", "check", "-h"]));
+}
+
+#[test]
 fn help_of_the_server() {
     assert_snapshot!(shown(ngrnotok_server, &["--help"]));
 }

@@ -55,7 +55,8 @@ impl Drop for Scratch {
 pub struct Program(Command);
 
 impl Program {
-    /// The program in `file`, which believes to be called `name`; it keeps its state in `scratch`.
+    /// The program in `file`, which believes to be called `name`; it keeps its state in `scratch`, and
+    /// its configuration in the folder `config` there.
     pub fn new(file: &str, name: &str, scratch: &Scratch) -> Self {
         let mut command = Command::new(file);
         for (variable, _) in std::env::vars_os() {
@@ -69,6 +70,7 @@ impl Program {
         command
             .arg0(name)
             .env("XDG_STATE_HOME", scratch.path())
+            .env("XDG_CONFIG_HOME", scratch.path().join("config"))
             .env("NO_COLOR", "1")
             .env("TZ", "UTC")
             .env_remove("COLUMNS")
@@ -88,6 +90,13 @@ impl Program {
     /// Adds a variable to its environment.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.0.env(name, value);
+        self
+    }
+
+    /// Gives it a file to read as its standard input.
+    pub fn input(mut self, file: &Path) -> Self {
+        let file = std::fs::File::open(file).expect("a file that is there");
+        self.0.stdin(file);
         self
     }
 

@@ -11,7 +11,7 @@ struct Rule {
 }
 
 /// What they may not know of.
-const NEVER: [Rule; 6] = [
+const NEVER: [Rule; 7] = [
     Rule {
         of: "server/src/edge/",
         names: &[
@@ -45,6 +45,17 @@ const NEVER: [Rule; 6] = [
         names: &["output", "embedded", "cli", "config"],
     },
     Rule {
+        of: "client/src/config/",
+        names: &[
+            "session",
+            "supervise",
+            "output",
+            "status",
+            "embedded",
+            "login",
+        ],
+    },
+    Rule {
         of: "client/src/dispatch.rs",
         names: &[
             "session",
@@ -58,7 +69,7 @@ const NEVER: [Rule; 6] = [
 ];
 
 /// What they may know of, and nothing else of their package.
-const ONLY: [Rule; 4] = [
+const ONLY: [Rule; 5] = [
     Rule {
         of: "server/src/registry/",
         names: &["registry", "session"],
@@ -70,6 +81,10 @@ const ONLY: [Rule; 4] = [
     Rule {
         of: "server/src/store/",
         names: &["store", "auth"],
+    },
+    Rule {
+        of: "client/src/settings.rs",
+        names: &["local"],
     },
     Rule {
         of: "client/src/output.rs",

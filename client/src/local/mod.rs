@@ -21,7 +21,7 @@ mod upgrade;
 
 pub use self::http::{BodyError, Local, LocalBody, Options, Protocol};
 pub use dial::LocalError;
-pub use rewrite::HostHeader;
+pub use rewrite::{HostHeader, InvalidHostHeader};
 pub use target::{InvalidTarget, Target};
 pub use trouble::Trouble;
 pub use upgrade::{Switch, Switched};

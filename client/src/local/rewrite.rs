@@ -5,11 +5,15 @@
 //! said to the app of its own, and back. Only exact matches are touched, so what the app says of third
 //! parties stays as it is.
 
+use std::str::FromStr;
+
 use http::Request;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, ORIGIN,
     REFERER, SET_COOKIE,
 };
+use ngrnotok_common::hostname::HostPort;
+use thiserror::Error;
 
 use super::Target;
 
@@ -23,6 +27,26 @@ pub enum HostHeader {
     Rewrite,
     /// This one.
     Value(HeaderValue),
+}
+
+/// The word is no host that an app could be told.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{0:?} is neither \"rewrite\" nor a host name with an optional port")]
+pub struct InvalidHostHeader(String);
+
+impl FromStr for HostHeader {
+    type Err = InvalidHostHeader;
+
+    fn from_str(word: &str) -> Result<Self, InvalidHostHeader> {
+        if word == "rewrite" {
+            return Ok(Self::Rewrite);
+        }
+        HostPort::parse(word)
+            .ok()
+            .and_then(|_| HeaderValue::from_str(word).ok())
+            .map(Self::Value)
+            .ok_or_else(|| InvalidHostHeader(word.to_owned()))
+    }
 }
 
 const PUBLIC_ORIGIN_FIELDS: [&str; 4] = [

@@ -143,11 +143,22 @@ pub(super) async fn converse(
                     client.reporter.online(online.clone());
                 }
             }
-            Some(ServerMessage::Refused { code, message, .. }) => {
-                return Err(match code {
+            Some(ServerMessage::Refused { id, code, message }) => {
+                let place = usize::try_from(id.0).ok();
+                let tunnel = place.and_then(|place| client.tunnels.get(place));
+                let tunnel = tunnel.map_or("?", |tunnel| tunnel.name.as_str());
+                let refusal = match code {
                     RefusalCode::NameTaken => SessionError::NameTaken(message),
-                    _ => SessionError::TunnelRefused(message),
-                });
+                    _ => SessionError::TunnelRefused(format!("{tunnel}: {message}")),
+                };
+                if role.is_first_try || refusal.is_permanent() {
+                    // This ends the client. The names that it did get are free again at once, for a
+                    // next try with other wishes.
+                    writer.send(&ClientMessage::Bye).await?;
+                    writer.finish()?;
+                    client.comeback.forget();
+                }
+                return Err(refusal);
             }
             Some(ServerMessage::Drain { seconds }) => {
                 info!(seconds, "the server is about to stop");

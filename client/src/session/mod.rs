@@ -74,6 +74,8 @@ pub(crate) struct Role {
     pub(crate) joins: bool,
     /// It asks for the names.
     pub(crate) binds: bool,
+    /// No tunnel was ever online: a refusal ends the client.
+    pub(crate) is_first_try: bool,
     /// Retires the link that this one is to replace.
     pub(crate) replaces: Option<CancellationToken>,
     /// Cancelled by this link when the server wants it replaced.
@@ -131,6 +133,13 @@ pub(crate) async fn serve(
                     Ok(()) => link.drain(),
                     // The link itself knows better why it broke.
                     Err(SessionError::Control(ControlError::Link(_)) | SessionError::Link(_)) => {}
+                    Err(refusal @ (SessionError::NameTaken(_) | SessionError::TunnelRefused(_))) => {
+                        // Our goodbye, if there is one, has to go out.
+                        link.drain();
+                        let end = async { while let Ok(Some(_)) = link.accept().await {} };
+                        let _ = timeout(FAREWELL, end).await;
+                        return Err(refusal);
+                    }
                     Err(error) => return Err(error),
                 }
             }

@@ -1,0 +1,359 @@
+//! Checked wishes: from words as typed, and as written in the config [`mod@file`], to what a client is made
+//! of.
+
+pub mod file;
+mod spelling;
+pub mod store;
+pub mod summary;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use ngrnotok_certs::pem::{self, PemError};
+use ngrnotok_certs::tls::Trust;
+use ngrnotok_common::folders;
+use ngrnotok_common::secret::Secret;
+use ngrnotok_common::telemetry::{self, InvalidLevel};
+use thiserror::Error;
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::cli::Start;
+use crate::client::Tunnel;
+use crate::connect::{Connector, ConnectorError};
+use crate::local::{HostHeader, InvalidTarget, Options, Protocol, Target};
+use crate::names;
+use crate::settings::{Links, ProtocolWord, ServerAddress, Settings, TunnelSettings};
+use file::{ConfigFile, FileError};
+
+/// What is wrong with the wishes; each text says what to do.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Nothing to make public.
+    #[error(
+        "what should be public? Name the port of your local app, for example\n\n  \
+         ngrnotok http -p 3000\n\n\
+         or try it without an app:\n\n  ngrnotok http --hello"
+    )]
+    NoTarget,
+    /// Something in the config file.
+    #[error("{0}")]
+    File(#[from] FileError),
+    /// Not a level of the log.
+    #[error("{0}")]
+    Log(#[from] InvalidLevel),
+    /// A tunnel that contradicts itself.
+    #[error("{0}")]
+    Tunnel(#[from] TunnelError),
+    /// Nobody to log in to.
+    #[error("which server? ngrnotok login --server tunnel.example.com")]
+    NoServer,
+    /// Nowhere to keep a token.
+    #[error("there is no home folder for the config file; name one with --config FILE")]
+    NoHome,
+    /// A way to know nobody.
+    #[error(
+        "--server-ca and --server-pin say how to know a server, but no server is named; add --server HOST"
+    )]
+    TrustInNobody,
+    /// The server cannot be dialed.
+    #[error("{0}")]
+    Connector(#[from] ConnectorError),
+    /// Not a certificate.
+    #[error("--server-ca: {0}")]
+    Authority(#[from] PemError),
+    /// No token in the file.
+    #[error("failed to read the token file {}: {source}", file.display())]
+    TokenFile {
+        /// As given.
+        file: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// An empty token.
+    #[error("the token {0} is empty")]
+    EmptyToken(String),
+    /// Something else than a token.
+    #[error("the token {0} is not one word, as tokens are; copy it again")]
+    OddToken(String),
+    /// Tunnels are wished for and there are none.
+    #[error(
+        "there are no tunnels in {}. Add one:\n\n  [tunnels.web]\n  port = 3000",
+        in_words(file.as_deref())
+    )]
+    NoTunnels {
+        /// The config file, there or not.
+        file: Option<PathBuf>,
+    },
+    /// None of the tunnels is wished for.
+    #[error("which tunnels? Name some of {there_are}, or say --all")]
+    WhichTunnels {
+        /// The tunnels of the file.
+        there_are: String,
+    },
+    /// A tunnel that is not in the file.
+    #[error(
+        "there is no tunnel {name:?} in the config file, only {there_are}{}",
+        spelling::suggested(similar.as_deref())
+    )]
+    UnknownTunnel {
+        /// As typed.
+        name: String,
+        /// What was meant, perhaps.
+        similar: Option<String>,
+        /// The tunnels of the file.
+        there_are: String,
+    },
+}
+
+/// Why words make no tunnel.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TunnelError {
+    /// Nothing to make public.
+    #[error("it has no target; add port = 3000, target = \"HOST:PORT\" or hello = true")]
+    NoTarget,
+    /// More than one thing to make public.
+    #[error("it has several targets; keep one of target, port and hello")]
+    Targets,
+    /// Not a target.
+    #[error("{0}")]
+    Target(#[from] InvalidTarget),
+    /// Two ways to say which host the app sees.
+    #[error("dev sets the host that the app sees; keep one of dev and host-header")]
+    Hosts,
+}
+
+/// What the user says, wherever it is said.
+#[derive(Debug)]
+pub struct Wishes {
+    /// Where the config file is or would be; `None`: this user has no home.
+    pub path: Option<PathBuf>,
+    /// The config file, if it is there.
+    pub file: Option<ConfigFile>,
+    /// By flag or in the environment.
+    pub given: Settings,
+    /// By flag, in the environment or in the file; the first wins.
+    pub settings: Settings,
+}
+
+impl Wishes {
+    /// Reads the environment and the config file: the one that is named, or the user's own if there is
+    /// one.
+    pub fn read(named: Option<PathBuf>, given: Settings) -> Result<Self, ConfigError> {
+        let was_named = named.is_some();
+        let wishes = Self::read_new(named, given)?;
+        match (&wishes.path, &wishes.file) {
+            (Some(path), None) if was_named => {
+                Err(FileError::Missing { file: path.clone() }.into())
+            }
+            _ => Ok(wishes),
+        }
+    }
+
+    /// The same for who is about to make the config file: one that is named need not be there yet.
+    pub fn read_new(named: Option<PathBuf>, given: Settings) -> Result<Self, ConfigError> {
+        let path = named.or_else(file::usual_path);
+        let file = match &path {
+            Some(path) => ConfigFile::read(path)?,
+            None => None,
+        };
+        // The one thing that the environment can say and a flag cannot.
+        let token = std::env::var("NGRNOTOK_TOKEN").ok();
+        let given = Settings {
+            token: token.filter(|text| !text.is_empty()).map(Secret::new),
+            ..given
+        };
+        let written = file.as_ref().map(|file| file.settings.clone());
+        Ok(Self {
+            settings: given.clone().or(written.unwrap_or_default()),
+            path,
+            file,
+            given,
+        })
+    }
+
+    /// Starts the log.
+    pub fn start_log(&self) -> Result<(), ConfigError> {
+        let level = self.settings.log.as_deref().unwrap_or("warn");
+        telemetry::start(level).map_err(|error| match (&self.file, &self.given.log) {
+            (Some(file), None) => file.wrong_at(&["log"], error.to_string()).into(),
+            _ => error.into(),
+        })
+    }
+}
+
+fn in_words(file: Option<&Path>) -> String {
+    file.map_or_else(
+        || "the config file".to_owned(),
+        |file| file.display().to_string(),
+    )
+}
+
+/// Where the local app is.
+pub fn target(words: &TunnelSettings) -> Result<Target, TunnelError> {
+    let mut targets = [
+        words.target.clone(),
+        words.port.map(Target::port).transpose()?,
+        words.hello.then_some(Target::Hello),
+    ]
+    .into_iter()
+    .flatten();
+    match (targets.next(), targets.next()) {
+        (None, _) => Err(TunnelError::NoTarget),
+        (Some(_), Some(_)) => Err(TunnelError::Targets),
+        (Some(_), None) if words.dev && words.host_header.is_some() => Err(TunnelError::Hosts),
+        (Some(target), None) => Ok(target),
+    }
+}
+
+/// The tunnel that `ngrnotok http` is asked for.
+pub fn tunnel(words: &TunnelSettings) -> Result<Tunnel, ConfigError> {
+    match tunnel_of(words, installation) {
+        Err(TunnelError::NoTarget) => Err(ConfigError::NoTarget),
+        tunnel => Ok(tunnel?),
+    }
+}
+
+fn tunnel_of(
+    words: &TunnelSettings,
+    installation: impl FnOnce() -> Uuid,
+) -> Result<Tunnel, TunnelError> {
+    let target = target(words)?;
+    let name = match &words.name {
+        Some(name) => name.clone(),
+        None => names::derived(installation(), &target.to_string()),
+    };
+    Ok(Tunnel {
+        name,
+        target,
+        options: Options {
+            protocol: match words.local_protocol {
+                ProtocolWord::Auto => Protocol::Auto,
+                ProtocolWord::Http1 => Protocol::Http1,
+                ProtocolWord::H2c => Protocol::H2c,
+            },
+            insecure: words.insecure_local,
+            host: words.host_header.clone().unwrap_or(HostHeader::Keep),
+            dev: words.dev,
+        },
+        pool: None,
+    })
+}
+
+fn installation() -> Uuid {
+    let folder = folders::state("ngrnotok");
+    names::installation(&folder).unwrap_or_else(|error| {
+        warn!(folder = %folder.display(), %error, "no id can be kept; names are for this run only");
+        Uuid::new_v4()
+    })
+}
+
+/// The tunnels that `ngrnotok start` is asked for, each with what the config file calls it.
+pub fn tunnels(wanted: &Start, wishes: &Wishes) -> Result<Vec<(String, Tunnel)>, ConfigError> {
+    let all = &wishes.settings.tunnels;
+    let there_are = || spelling::list(all.keys());
+    if all.is_empty() {
+        let file = wishes.path.clone();
+        return Err(ConfigError::NoTunnels { file });
+    }
+    let mut names: Vec<&String> = match wanted.all {
+        true => all.keys().collect(),
+        false => wanted.names.iter().collect(),
+    };
+    if names.is_empty() {
+        let there_are = there_are();
+        return Err(ConfigError::WhichTunnels { there_are });
+    }
+    // Said twice is said.
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name| seen.insert(*name));
+    // One for all: where none can be kept, each call makes another.
+    let installation = installation();
+    let tunnel = |name: &String| {
+        let words = all.get(name).ok_or_else(|| ConfigError::UnknownTunnel {
+            name: name.clone(),
+            similar: spelling::nearest(name, all.keys()).cloned(),
+            there_are: there_are(),
+        })?;
+        Ok((name.clone(), tunnel_of(words, || installation)?))
+    };
+    names.into_iter().map(tunnel).collect()
+}
+
+/// The way to the server; `None`: one of our own in this process.
+pub fn connector(settings: &Settings) -> Result<Option<Connector>, ConfigError> {
+    if settings.local_only {
+        return Ok(None);
+    }
+    let Some(ServerAddress { host, port }) = &settings.server else {
+        if settings.token_file.is_some() {
+            warn!("the token file is not used: without a server there is nobody to show it to");
+        }
+        return match (&settings.server_ca, &settings.server_pin) {
+            (None, None) => Ok(None),
+            _ => Err(ConfigError::TrustInNobody),
+        };
+    };
+    let trust = match (&settings.server_ca, settings.server_pin) {
+        (Some(file), _) => Trust::Roots(pem::load_chain(file)?),
+        (None, Some(pin)) => Trust::Pin(pin),
+        (None, None) => Trust::Platform,
+    };
+    Ok(Some(Connector::new(host, *port, trust)?))
+}
+
+/// Connections to the server.
+pub fn links(settings: &Settings) -> NonZeroUsize {
+    settings
+        .links
+        .map_or(NonZeroUsize::MIN, |Links(links)| links)
+}
+
+/// Where to keep what a restarted client needs to have its names again at once.
+pub fn sessions() -> PathBuf {
+    folders::state("ngrnotok").join("sessions")
+}
+
+/// Who we are there. Of a file that is named and a token that is given in the same breath, the file wins.
+pub fn token(settings: &Settings) -> Result<Option<Secret>, ConfigError> {
+    match (&settings.token_file, &settings.token) {
+        (Some(file), _) => {
+            let text = std::fs::read_to_string(file).map_err(|source| ConfigError::TokenFile {
+                file: file.clone(),
+                source,
+            })?;
+            warn_if_readable_by_others(file);
+            let place = format!("in {}", file.display());
+            check_token(Secret::new(text), &place).map(Some)
+        }
+        (None, Some(token)) => check_token(token.clone(), "that is given").map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Whether this can be a token at all; `place` says whose it is: "in FILE".
+pub fn check_token(token: Secret, place: &str) -> Result<Secret, ConfigError> {
+    let text = token.expose();
+    if text.is_empty() {
+        return Err(ConfigError::EmptyToken(place.to_owned()));
+    }
+    match text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(token),
+        false => Err(ConfigError::OddToken(place.to_owned())),
+    }
+}
+
+fn warn_if_readable_by_others(file: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        if std::fs::metadata(file).is_ok_and(|data| data.permissions().mode() & 0o077 != 0) {
+            let file = file.display();
+            warn!("other users can read this token; run: chmod 600 {file}");
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+}

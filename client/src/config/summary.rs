@@ -1,0 +1,81 @@
+//! What the wishes come to, for `ngrnotok config check`. The token is never shown.
+
+use std::fmt::Write as _;
+use std::iter;
+
+use super::{ConfigError, Wishes, connector, target, token};
+use crate::settings::{Settings, TunnelSettings};
+
+/// What would be used, one line for each thing; every file that is named has been read.
+pub fn of(wishes: &Wishes) -> Result<String, ConfigError> {
+    let settings = &wishes.settings;
+    let mut lines = Lines::default();
+    lines.add(
+        "config file",
+        match (&wishes.path, &wishes.file) {
+            (Some(path), Some(_)) => path.display().to_string(),
+            (Some(path), None) => format!("none; it would be {}", path.display()),
+            (None, _) => "none; there is no home folder for it".to_owned(),
+        },
+    );
+    match connector(settings)? {
+        None => lines.add("server", "one on this machine, for this machine only"),
+        Some(connector) => {
+            lines.add("server", connector.server());
+            lines.add("known by", known_by(settings));
+            token(settings)?;
+            lines.add("token", token_place(wishes));
+        }
+    }
+    if settings.tunnels.is_empty() {
+        lines.add("tunnels", "none");
+    }
+    let width = settings.tunnels.keys().map(|name| name.chars().count());
+    let width = width.max().unwrap_or(0);
+    let labels = iter::once("tunnels").chain(iter::repeat(""));
+    for (label, (name, words)) in labels.zip(&settings.tunnels) {
+        lines.add(label, format!("{name:<width$}  {}", tunnel(words)?));
+    }
+    Ok(lines.text)
+}
+
+fn known_by(settings: &Settings) -> String {
+    match (&settings.server_ca, settings.server_pin) {
+        (Some(file), _) => format!("the authority in {}", file.display()),
+        (None, Some(pin)) => pin.to_string(),
+        (None, None) => "the authorities that this machine trusts".to_owned(),
+    }
+}
+
+fn token_place(
+    Wishes {
+        given, settings, ..
+    }: &Wishes,
+) -> String {
+    match (&settings.token_file, &settings.token) {
+        (Some(file), _) => format!("in {}", file.display()),
+        (None, Some(_)) if given.token.is_some() => "in NGRNOTOK_TOKEN".to_owned(),
+        (None, Some(_)) => "in the config file".to_owned(),
+        (None, None) => "none".to_owned(),
+    }
+}
+
+fn tunnel(words: &TunnelSettings) -> Result<String, ConfigError> {
+    let target = target(words)?;
+    Ok(match &words.name {
+        Some(name) => format!("{target}, name {name}"),
+        None => target.to_string(),
+    })
+}
+
+#[derive(Default)]
+struct Lines {
+    text: String,
+}
+
+impl Lines {
+    fn add(&mut self, label: &str, line: impl AsRef<str>) {
+        let line = line.as_ref();
+        writeln!(self.text, "{label:<11}  {line}").expect("a string takes everything");
+    }
+}

@@ -1,0 +1,202 @@
+//! Tunnels of the config file, several on one link.
+
+use std::process::Stdio;
+
+use insta::assert_snapshot;
+use ngrnotok_tests::origin::Origin;
+use ngrnotok_tests::program::{Running, Scratch};
+use ngrnotok_tests::{run, soon};
+use tokio::process::Command;
+
+use crate::{RunningServer, config_file, event, ngrnotok, steady, visit, without_folder};
+
+/// A file with two tunnels.
+fn two_tunnels(scratch: &Scratch, keys: &str, web: &Origin, api: &Origin) {
+    let (web, api) = (web.target(), api.target());
+    config_file(
+        scratch,
+        &format!(
+            "{keys}\n[tunnels.web]\ntarget = '{web}'\nname = 'shop'\n\n\
+             [tunnels.backend]\ntarget = '{api}'\nname = 'api'\n\n\
+             [tunnels.other]\nhello = true\n"
+        ),
+    );
+}
+
+/// Visits a tunnel of a server with curl.
+async fn curl(scratch: &Scratch, url: &str) -> String {
+    let host = url.trim_start_matches("https://");
+    let authority = scratch.path().join("ngrnotok-server").join("dev-ca.pem");
+    let curl = Command::new("curl")
+        .args(["--silent", "--show-error", "--noproxy", "*", "--resolve"])
+        .arg(format!("{host}:127.0.0.1"))
+        .arg("--cacert")
+        .arg(&authority)
+        .arg(url)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let curl = soon("curl", curl).await.expect("there is curl");
+    assert!(
+        curl.status.success(),
+        "{}",
+        String::from_utf8_lossy(&curl.stderr)
+    );
+    String::from_utf8(curl.stdout).expect("our apps speak UTF-8")
+}
+
+#[test]
+fn several_tunnels_share_one_link() {
+    run(async {
+        let scratch = Scratch::new();
+        let server = RunningServer::start(&scratch, &[]).await;
+        let (web, api) = (
+            Origin::saying("the shop").await,
+            Origin::saying("the api").await,
+        );
+        let keys = format!(
+            "server = '{}'\nserver-pin = '{}'\noutput = 'json'",
+            server.https, server.pin
+        );
+        two_tunnels(&scratch, &keys, &web, &api);
+        let mut client = ngrnotok(&scratch, &["start", "web", "backend"]).start();
+        let first = event(&mut client).await;
+        let second = event(&mut client).await;
+        let told = |key: &str| [&first[key], &second[key]].map(|word| word.as_str().unwrap());
+        assert_eq!(told("event"), ["ready", "ready"]);
+        assert_eq!(told("tunnel"), ["web", "backend"]);
+        assert_eq!(told("name"), ["shop", "api"]);
+        let targets = [&web, &api].map(|app| app.target().to_string());
+        assert_eq!(told("target"), [&targets[0], &targets[1]]);
+        assert_eq!(first["session"], second["session"]);
+
+        let [shop, api] = told("url");
+        for (url, said, tunnel) in [
+            (shop, "the shop", "web"),
+            (api, "the api", "backend"),
+            (shop, "the shop", "web"),
+        ] {
+            assert_eq!(curl(&scratch, url).await, said);
+            assert_eq!(event(&mut client).await["tunnel"], tunnel);
+        }
+        client.signal("INT").await;
+        assert_eq!(client.ended().await.0, Some(0));
+    });
+}
+
+#[test]
+fn without_a_server_they_are_on_this_machine() {
+    run(async {
+        let scratch = Scratch::new();
+        let (web, api) = (
+            Origin::saying("the shop").await,
+            Origin::saying("the api").await,
+        );
+        two_tunnels(&scratch, "", &web, &api);
+        let mut client = ngrnotok(&scratch, &["start", "--all"]).start();
+        let mut lines = vec![client.line().await];
+        while !lines.last().unwrap().starts_with("Go public") {
+            lines.push(client.line().await);
+        }
+        // Said only if another test has the usual port.
+        lines.retain(|line| !line.contains("is taken by another program"));
+        let urls: Vec<String> = lines[2..5]
+            .iter()
+            .map(|line| line.split_whitespace().nth(1).unwrap().to_owned())
+            .collect();
+        assert!(visit(&urls[2], "/").await.text().contains("Hello!"));
+        client.line().await;
+        for (url, said) in [(&urls[0], "the shop"), (&urls[1], "the api")] {
+            assert_eq!(visit(url, "/a").await.text(), said);
+            lines.push(client.line().await);
+        }
+        let derived = urls[2].split(['/', '.']).nth(2).unwrap();
+        let lines = lines.join("\n").replace(derived, "DERIVED");
+        assert_snapshot!(steady(&lines, &scratch).replace("N.Nms", "Nms"));
+    });
+}
+
+#[test]
+fn one_tunnel_alone_needs_no_column() {
+    run(async {
+        let scratch = Scratch::new();
+        let (web, api) = (
+            Origin::saying("the shop").await,
+            Origin::saying("the api").await,
+        );
+        two_tunnels(&scratch, "", &web, &api);
+        let mut client = ngrnotok(&scratch, &["start", "web", "web"]).start();
+        let line = client.line_of("Forwarding").await;
+        assert!(
+            line.ends_with(&format!("-> {} (web)", web.target())),
+            "{line}"
+        );
+        client.line_of("Go public").await;
+        visit(line.split(' ').next().unwrap(), "/").await;
+        let request = client.line().await;
+        assert!(request[12..].starts_with("  GET "), "{request}");
+    });
+}
+
+#[test]
+fn a_refused_tunnel_ends_the_client_and_is_named() {
+    run(async {
+        let scratch = Scratch::new();
+        let server = RunningServer::start(&scratch, &[]).await;
+        let app = Origin::saying("the app").await;
+        let keys = format!("server = '{}'\nserver-pin = '{}'", server.https, server.pin);
+        two_tunnels(&scratch, &keys, &app, &Origin::refusing());
+        let holder: Vec<&str> = vec!["http", "--hello", "--name", "api"];
+        let mut holder: Running = ngrnotok(&scratch, &holder).start();
+        holder.line_of("Forwarding").await;
+        let refused = ngrnotok(&scratch, &["start", "--all"]).output().await;
+        assert_eq!(refused.code, Some(4), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("the name api is taken"),
+            "{}",
+            refused.stderr
+        );
+        assert!(!refused.stdout.contains("Forwarding"), "{}", refused.stdout);
+        // What the client had got already is free again.
+        let mut shop = ngrnotok(&scratch, &["start", "web"]).start();
+        shop.line_of("Forwarding").await;
+    });
+}
+
+#[test]
+fn a_tunnel_too_many_is_named() {
+    run(async {
+        let scratch = Scratch::new();
+        let server = RunningServer::start(&scratch, &[]).await;
+        let mut text = format!(
+            "server = '{}'\nserver-pin = '{}'\n",
+            server.https, server.pin
+        );
+        for number in 1..=65 {
+            text.push_str(&format!(
+                "tunnels.t{number} = {{ port = {number}, name = 'n{number:02}' }}\n"
+            ));
+        }
+        config_file(&scratch, &text);
+        let refused = ngrnotok(&scratch, &["start", "--all"]).output().await;
+        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+        assert!(refused.stderr.contains("n65"), "{}", refused.stderr);
+    });
+}
+
+#[test]
+fn only_tunnels_that_there_are_can_be_started() {
+    run(async {
+        let scratch = Scratch::new();
+        let shown = async |args: &[&str]| {
+            let ended = ngrnotok(&scratch, args).output().await;
+            without_folder(&ended.shown(), &scratch)
+        };
+        assert_snapshot!(shown(&["start", "web"]).await);
+        let app = Origin::refusing();
+        two_tunnels(&scratch, "", &app, &Origin::refusing());
+        assert_snapshot!(shown(&["start"]).await);
+        assert_snapshot!(shown(&["start", "web", "beckend"]).await);
+        assert_snapshot!(shown(&["start", "web", "--all"]).await);
+    });
+}
