@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum, value_parser};
+use http::uri::PathAndQuery;
 use indexmap::IndexMap;
 use ngrnotok_certs::pin::Pin;
 use ngrnotok_common::hostname::{HostPort, Name};
@@ -99,6 +100,16 @@ pub struct TunnelSettings {
     /// The name you want [default: derived from this installation and the target, so it stays]
     #[arg(long, value_name = "NAME", env = "NGRNOTOK_NAME")]
     pub name: Option<Name>,
+
+    /// Share the name: other clients with the same account and --pool serve it, too, in turn
+    #[arg(long)]
+    pub pool: bool,
+
+    /// With --pool: ask the local app for PATH every 2 s, and leave visitors to the others while it does
+    /// not answer with 2xx or 3xx [default: see whether it accepts connections]
+    #[arg(long, value_name = "PATH", requires = "pool", value_parser = health_path)]
+    #[serde(deserialize_with = "path")]
+    pub health: Option<PathAndQuery>,
 
     /// Accept any certificate of an https:// target
     #[arg(long)]
@@ -235,6 +246,21 @@ where
 {
     let word = String::deserialize(deserializer)?;
     word.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+/// What an app can be asked for: `/healthz`.
+fn health_path(word: &str) -> Result<PathAndQuery, String> {
+    word.parse()
+        .ok()
+        .filter(|path: &PathAndQuery| path.as_str().starts_with('/'))
+        .ok_or_else(|| format!("{word:?} is not a path such as /healthz"))
+}
+
+fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathAndQuery>, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    health_path(&word)
+        .map(Some)
+        .map_err(serde::de::Error::custom)
 }
 
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {

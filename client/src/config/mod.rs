@@ -19,7 +19,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::cli::Start;
-use crate::client::Tunnel;
+use crate::client::{Pool, Tunnel};
 use crate::connect::{Connector, ConnectorError};
 use crate::local::{HostHeader, InvalidTarget, Options, Protocol, Target};
 use crate::names;
@@ -123,6 +123,14 @@ pub enum TunnelError {
     /// Two ways to say which host the app sees.
     #[error("dev sets the host that the app sees; keep one of dev and host-header")]
     Hosts,
+    /// Every installation would share a name of its own.
+    #[error(
+        "a shared name must be chosen: give the same --name NAME (`name` in the file) to all clients with --pool"
+    )]
+    PoolWithoutName,
+    /// There is nobody to leave visitors to.
+    #[error("health is for shared names; add pool = true")]
+    HealthAlone,
 }
 
 /// What the user says, wherever it is said.
@@ -204,6 +212,8 @@ pub fn target(words: &TunnelSettings) -> Result<Target, TunnelError> {
         (None, _) => Err(TunnelError::NoTarget),
         (Some(_), Some(_)) => Err(TunnelError::Targets),
         (Some(_), None) if words.dev && words.host_header.is_some() => Err(TunnelError::Hosts),
+        (Some(_), None) if words.pool && words.name.is_none() => Err(TunnelError::PoolWithoutName),
+        (Some(_), None) if words.health.is_some() && !words.pool => Err(TunnelError::HealthAlone),
         (Some(target), None) => Ok(target),
     }
 }
@@ -238,7 +248,9 @@ fn tunnel_of(
             host: words.host_header.clone().unwrap_or(HostHeader::Keep),
             dev: words.dev,
         },
-        pool: None,
+        pool: words.pool.then(|| Pool {
+            health: words.health.clone(),
+        }),
     })
 }
 

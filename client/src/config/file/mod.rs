@@ -356,6 +356,8 @@ mod tests {
             port = 3000
             name = 'My-App'
             dev = true
+            pool = true
+            health = '/healthz'
             [tunnels.'my api']
             target = 'https://localhost:8443'
             insecure_local = true
