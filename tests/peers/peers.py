@@ -8,7 +8,18 @@ from pathlib import Path
 import tunnel
 from report import Report
 
-PEERS = ["script", "grpc", "websockets", "sse", "curl", "endings", "flask", "vite", "httpwg"]
+PEERS = [
+    "script",
+    "grpc",
+    "websockets",
+    "sse",
+    "curl",
+    "endings",
+    "flask",
+    "vite",
+    "httpwg",
+    "autobahn",
+]
 
 
 def main(binaries, work, *wanted):
