@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::client::Served;
-use crate::local::refusal::{Found, Looked, is_suspect};
+use crate::local::refusal::{self, Looked};
 use crate::local::{Local, LocalBody, Switch, Switched, Trouble};
 use crate::requests::{Seen, Witness};
 
@@ -42,18 +42,21 @@ pub(crate) async fn dispatch(
         () = reply.peer_left() => return,
         never = ahead.clone().drive() => match never {},
     };
+    let refused = |server: &'static str| {
+        tunnel.local.told_of_refusal();
+        witness.hint(format!(
+            "{server} refuses visitors by the public host name; start ngrnotok with --dev, or put dev = true into the config file"
+        ));
+    };
     match answer {
         Ok(Answer::Ordinary(answer)) => {
+            let suspected = match tunnel.local.may_refuse_host() {
+                true => refusal::suspected(answer.status(), sight.uri.path()),
+                false => &[],
+            };
             witness.note(|| sight.with(tunnel, answer.status(), None));
             let (head, mut body) = answer.into_parts();
-            let refused = |server: &'static str| {
-                tunnel.local.told_of_refusal();
-                witness.hint(format!(
-                    "{server} refuses visitors by the public host name; start ngrnotok with --dev, or put dev = true into the config file"
-                ));
-            };
-            let watch = tunnel.local.may_refuse_host() && is_suspect(head.status);
-            let mut looked = Looked::new(&mut body, watch.then_some(&refused as Found<'_>));
+            let mut looked = Looked::new(&mut body, suspected, &refused);
             let answer = Response::from_parts(head, &mut looked);
             let sent = tokio::select! {
                 sent = reply.send(answer) => sent,
@@ -78,7 +81,13 @@ pub(crate) async fn dispatch(
         }
         Err(trouble) => {
             refuse(&reply, trouble.cause);
+            let server = refusal::behind(trouble.cause, sight.uri.path());
             witness.note(|| sight.with(tunnel, trouble.cause.status(), Some(trouble)));
+            if let Some(server) = server
+                && tunnel.local.may_refuse_host()
+            {
+                refused(server);
+            }
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Whatever the local app does wrong, the visitor is told the truth and the link goes on.
 
 use ngrnotok::client::Config;
+use ngrnotok::requests::Happening;
 use ngrnotok_tests::body::empty;
 use ngrnotok_tests::origin::Origin;
-use ngrnotok_tests::run;
 use ngrnotok_tests::visitor::Via;
 use ngrnotok_tests::world::{RunningClient, World};
+use ngrnotok_tests::{run, soon};
 
 #[test]
 fn a_port_that_nobody_listens_on_is_a_502_that_says_so() {
@@ -129,6 +130,80 @@ fn an_app_that_closes_after_each_answer_is_no_trouble() {
             }
         }
     });
+}
+
+/// Refuses hosts in the way that the path says.
+async fn wary() -> Origin {
+    Origin::raw(async |mut wire| {
+        let head = wire.head().await;
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let host = "app.tunnel.test";
+        wire.say(match path {
+            _ if !head.contains(host) => "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine",
+            "/_next/hmr?id=1" => "Unauthorized",
+            "/_next/static/x.js" => {
+                "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 c\r\nUnauthorized\r\n0\r\n\r\n"
+            }
+            "/" => "HTTP/1.1 403 Forbidden\r\nContent-Length: 19\r\n\r\nInvalid Host header",
+            _ => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        })
+        .await;
+    })
+    .await
+}
+
+#[test]
+fn a_dev_server_that_refuses_the_host_is_named_once_with_the_flag_that_helps() {
+    run(async {
+        let app = wary().await;
+        for (path, server) in [
+            ("/", "webpack-dev-server"),
+            ("/_next/static/x.js", "Next.js"),
+            ("/_next/hmr?id=1", "Next.js"),
+        ] {
+            let mut world = World::of(&app).await;
+            let visitor = world.visit(Via::Http2).await;
+            for path in ["/other", path, path, "/other"] {
+                visitor.get(path).await;
+            }
+            let hint = format!(
+                "{server} refuses visitors by the public host name; start ngrnotok with --dev"
+            );
+            assert_eq!(hints(&mut world.clients[0], 4).await, [hint], "{path}");
+        }
+    });
+}
+
+#[test]
+fn with_dev_there_is_nothing_to_refuse() {
+    run(async {
+        let app = wary().await;
+        let world = World::plan().start().await;
+        let mut config = world.client("app", app.target());
+        config.tunnels[0].options.dev = true;
+        let mut client = RunningClient::start(config).await.unwrap();
+        let visitor = world.visit(Via::Http2).await;
+        let paths = ["/", "/_next/static/x.js", "/_next/hmr?id=1", "/other"];
+        for path in paths {
+            assert_eq!(visitor.get(path).await.text(), "fine", "{path}");
+        }
+        assert!(hints(&mut client, paths.len()).await.is_empty());
+    });
+}
+
+/// The hints that came with so many requests.
+async fn hints(client: &mut RunningClient, requests: usize) -> Vec<String> {
+    let mut hints = Vec::new();
+    let mut seen = 0;
+    while seen < requests {
+        let next = soon("a request to be seen", client.requests.next()).await;
+        match next.expect("the client lives") {
+            Happening::Request(_) => seen += 1,
+            Happening::Hint(text) => hints.push(text),
+        }
+    }
+    hints
 }
 
 #[test]
