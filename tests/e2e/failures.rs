@@ -168,7 +168,7 @@ fn a_dev_server_that_refuses_the_host_is_named_once_with_the_flag_that_helps() {
                 visitor.get(path).await;
             }
             let hint = format!(
-                "{server} refuses visitors by the public host name; start ngrnotok with --dev"
+                "{server} refuses visitors by the public host name; start ngrnotok with --dev, or put dev = true into the config file"
             );
             assert_eq!(hints(&mut world.clients[0], 4).await, [hint], "{path}");
         }
