@@ -13,7 +13,7 @@ use std::time::Duration;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep};
 
-use super::settings::{PING_EVERY, PING_LIMIT};
+use super::settings::{PING_EVERY, PING_LIMIT, PROBE_LIMIT};
 
 /// The last measured round trip of a link; cheap to clone and to read from any thread.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +68,8 @@ pub(super) struct Heartbeat {
     /// When a PING is out: its answer is due. Otherwise: the next PING is.
     timer: Pin<Box<Sleep>>,
     sent: Option<Instant>,
+    /// The next PING has less time to be answered.
+    probing: bool,
     latency: Latency,
 }
 
@@ -79,12 +81,26 @@ impl Heartbeat {
             pace,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             sent: None,
+            probing: false,
             latency: Latency::default(),
         }
     }
 
     pub(super) fn latency(&self) -> Latency {
         self.latency.clone()
+    }
+
+    /// Asks at once whether the peer is still there, and gives it [`PROBE_LIMIT`] to answer.
+    pub(super) fn probe(&mut self) {
+        let now = Instant::now();
+        let due = now + PROBE_LIMIT;
+        if self.sent.is_none() {
+            self.probing = true;
+            self.timer.as_mut().reset(now);
+        } else if due < self.timer.deadline() {
+            // There is one PING at a time, so the one that is out has to answer for it.
+            self.timer.as_mut().reset(due);
+        }
     }
 
     /// Never ready while the peer answers.
@@ -110,7 +126,105 @@ impl Heartbeat {
             }
             let now = Instant::now();
             self.sent = Some(now);
-            self.timer.as_mut().reset(now + self.pace.limit);
+            let limit = match std::mem::take(&mut self.probing) {
+                true => PROBE_LIMIT,
+                false => self.pace.limit,
+            };
+            self.timer.as_mut().reset(now + limit);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use h2::client::SendRequest;
+    use tokio::io::DuplexStream;
+    use tokio::time::{sleep, timeout};
+
+    use super::super::calling::Calling;
+    use super::super::open::{LinkError, client_end, server_end};
+    use super::super::serving::Serving;
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Both ends of a link on which nobody says anything, and the handle that keeps it open.
+    async fn link() -> (
+        Serving<DuplexStream>,
+        Calling<DuplexStream>,
+        SendRequest<Bytes>,
+    ) {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let (requests, mut server) = server_end(far).await.unwrap();
+        let client = tokio::select! {
+            client = client_end(near) => client.unwrap(),
+            ended = &mut server => panic!("{ended:?}"),
+        };
+        (client, server, requests)
+    }
+
+    /// Lets time go by while the client works, and the server too if it `lives`.
+    async fn pass(
+        client: &mut Serving<DuplexStream>,
+        server: &mut Calling<DuplexStream>,
+        lives: bool,
+        time: Duration,
+    ) -> Option<LinkError> {
+        tokio::select! {
+            ended = client.accept() => Some(ended.expect_err("nobody closed it")),
+            ended = server, if lives => panic!("{ended:?}"),
+            () = sleep(time) => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_noticed_within_8_s_and_by_a_probe_within_2() {
+        for (probed, earliest, latest) in [(false, 4, 8), (true, 2, 2)] {
+            // Wherever the heartbeat stands.
+            for quarter in 0..32 {
+                let (mut client, mut server, _open) = link().await;
+                let alive = SECOND * quarter / 4 + Duration::from_millis(1);
+                assert!(pass(&mut client, &mut server, true, alive).await.is_none());
+                if probed {
+                    client.probe();
+                }
+                let silent = Instant::now();
+                let found = pass(&mut client, &mut server, false, SECOND * 60).await;
+                assert!(matches!(found, Some(LinkError::Silent)), "{found:?}");
+                let took = silent.elapsed().as_secs_f64().round();
+                let due = f64::from(earliest)..=f64::from(latest);
+                assert!(due.contains(&took), "{took} s after {alive:?}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_of_a_link_that_lives_changes_nothing() {
+        let (mut client, mut server, _open) = link().await;
+        for _ in 0..50 {
+            client.probe();
+            let found = pass(&mut client, &mut server, true, SECOND / 3).await;
+            assert!(found.is_none(), "{found:?}");
+        }
+        // The answer to a PING after a probe has the usual time again.
+        let found = pass(&mut client, &mut server, true, SECOND * 5).await;
+        assert!(found.is_none(), "{found:?}");
+        let ended = timeout(SECOND * 3, client.accept()).await;
+        assert!(ended.is_err(), "{ended:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_shortens_the_time_of_the_ping_that_is_out() {
+        let (mut client, mut server, _open) = link().await;
+        assert!(pass(&mut client, &mut server, true, SECOND).await.is_none());
+        // A PING goes out 4 s after the last answer, and stays without one.
+        let silent = pass(&mut client, &mut server, false, SECOND * 4).await;
+        assert!(silent.is_none(), "{silent:?}");
+        client.probe();
+        let asked = Instant::now();
+        let found = pass(&mut client, &mut server, false, SECOND * 60).await;
+        assert!(matches!(found, Some(LinkError::Silent)), "{found:?}");
+        assert_eq!(asked.elapsed().as_secs(), 2);
     }
 }

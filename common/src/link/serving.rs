@@ -83,6 +83,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         }
     }
 
+    /// Asks the peer at once for a sign of life, with a short limit; [`Serving::accept`] fails if there
+    /// is none.
+    pub fn probe(&mut self) {
+        self.heartbeat.probe();
+    }
+
     /// Tells the peer to send no further requests (GOAWAY); the open ones go on and
     /// [`Serving::accept`] ends after them.
     pub fn drain(&mut self) {

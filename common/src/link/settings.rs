@@ -55,6 +55,10 @@ pub const PING_EVERY: Duration = Duration::from_secs(4);
 /// A PING that is not answered within this time ends the link, so silence is noticed within 8 s.
 pub const PING_LIMIT: Duration = Duration::from_secs(4);
 
+/// A PING that asks whether the other end is still there after this computer has slept: 2 s. Short,
+/// because the server has given the link up by then, unless the nap was one of seconds.
+pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
 /// Bytes that wait in the kernel of the sending side: 128 KiB. Below it h2 still chooses what goes
 /// next, so a small answer overtakes bulk on a slow link.
 pub const NOTSENT_LOWAT: u32 = 128 * 1024;
