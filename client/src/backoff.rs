@@ -16,17 +16,13 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// The next wait. `random` is uniform in 0..=u32::MAX.
-    pub(crate) fn next(&mut self, random: u32) -> Duration {
+    /// The next wait. `random` is uniform in 0..=u32::MAX. A server that asks for time gets it:
+    /// `no_sooner`, and a random part of it on top, because it has asked others for the same time.
+    pub(crate) fn next(&mut self, random: u32, no_sooner: Duration) -> Duration {
         let limit = FIRST.saturating_mul(1 << self.tries.min(16)).min(LAST);
-        self.tries += 1;
-        limit.mul_f64(f64::from(random) / f64::from(u32::MAX))
-    }
-
-    /// The wait before the first try after a link that the server wants replaced: all its clients are told
-    /// in the same moment.
-    pub(crate) fn at_once(random: u32) -> Duration {
-        FIRST.mul_f64(f64::from(random) / f64::from(u32::MAX))
+        self.tries = self.tries.saturating_add(1);
+        let limit = limit.max(no_sooner / 4);
+        no_sooner + limit.mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 
     /// After a connection that held.
@@ -47,28 +43,127 @@ pub(crate) fn random() -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::JoinSet;
+    use tokio::time::{Instant, sleep};
+
     use super::*;
+
+    const NOW: Duration = Duration::ZERO;
 
     #[test]
     fn waits_double_up_to_a_limit_and_are_random() {
         let mut longest = Backoff::default();
         let limits: Vec<u64> = (0..9)
-            .map(|_| u64::try_from(longest.next(u32::MAX).as_millis()).unwrap())
+            .map(|_| u64::try_from(longest.next(u32::MAX, NOW).as_millis()).unwrap())
             .collect();
         assert_eq!(
             limits,
             [200, 400, 800, 1600, 3200, 6400, 12_800, 15_000, 15_000]
         );
         let mut backoff = Backoff::default();
-        assert_eq!(backoff.next(0), Duration::ZERO);
-        backoff.next(0);
+        assert_eq!(backoff.next(0, NOW), Duration::ZERO);
+        backoff.next(0, NOW);
         backoff.reset();
-        assert_eq!(backoff.next(u32::MAX), FIRST);
+        assert_eq!(backoff.next(u32::MAX, NOW), FIRST);
     }
 
     #[test]
     fn tries_never_overflow() {
-        let mut backoff = Backoff { tries: 1_000_000 };
-        assert_eq!(backoff.next(u32::MAX), LAST);
+        let mut backoff = Backoff { tries: u32::MAX };
+        assert_eq!(backoff.next(u32::MAX, NOW), LAST);
+        assert_eq!(backoff.next(u32::MAX, NOW), LAST);
+    }
+
+    #[test]
+    fn a_server_that_asks_for_time_gets_it_and_not_all_clients_at_its_end() {
+        let asked = Duration::from_secs(60);
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.next(0, asked), asked);
+        assert_eq!(
+            backoff.next(u32::MAX, asked),
+            asked + Duration::from_secs(15)
+        );
+        let mut backoff = Backoff { tries: 20 };
+        let asked = Duration::from_secs(1);
+        assert_eq!(backoff.next(u32::MAX, asked), asked + LAST);
+    }
+
+    /// What came of a herd: when each try was, and when each client was back.
+    struct Herd {
+        tries: Vec<Duration>,
+        back: Vec<Duration>,
+    }
+
+    /// Fifty clients lose their server in the same moment; it comes back after `outage`.
+    async fn herd(seed: u64, outage: Duration) -> Herd {
+        let lost = Instant::now();
+        let mut clients = JoinSet::new();
+        for number in 0..50 {
+            let mut state = seed ^ (number << 32);
+            clients.spawn(async move {
+                let (mut backoff, mut tries) = (Backoff::default(), Vec::new());
+                loop {
+                    sleep(backoff.next(chance(&mut state), NOW)).await;
+                    tries.push(lost.elapsed());
+                    if lost.elapsed() >= outage {
+                        return tries;
+                    }
+                }
+            });
+        }
+        let tries = clients.join_all().await;
+        let back = tries.iter().filter_map(|tries| tries.last().copied());
+        Herd {
+            back: back.collect(),
+            tries: tries.concat(),
+        }
+    }
+
+    /// SplitMix64: chance that a seed repeats.
+    fn chance(state: &mut u64) -> u32 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = *state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        u32::try_from(mixed >> 32).unwrap()
+    }
+
+    /// The most that lies in any 100 ms.
+    fn crowd(times: &[Duration]) -> usize {
+        let mut times = times.to_owned();
+        times.sort();
+        let in_slot = |from: usize| {
+            let end = times[from] + Duration::from_millis(100);
+            times[from..].partition_point(|time| *time < end)
+        };
+        (0..times.len()).map(in_slot).max().unwrap_or(0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_herd_comes_back_soon_and_never_all_at_once() {
+        let outage = Duration::from_secs(10);
+        let fresh = (0..10).map(|_| u64::from(random()) << 32 | u64::from(random()));
+        for seed in (1..=10).chain(fresh) {
+            println!("seed {seed:#x}");
+            let herd = herd(seed, outage).await;
+            assert_eq!(herd.back.len(), 50);
+            let last = *herd.back.iter().max().unwrap();
+            assert!(last <= outage + LAST, "the last one is back after {last:?}");
+
+            let share = |times: &[Duration]| crowd(times) * 100 / times.len();
+            let (tries, back) = (share(&herd.tries), share(&herd.back));
+            assert!(tries <= 40, "{tries} % of all tries in one slot");
+            assert!(back <= 40, "{back} % come back in one slot");
+            // Later on a server sees less than one try a second of each client.
+            for second in 2..10 {
+                let begin = Duration::from_secs(second);
+                let seen = herd
+                    .tries
+                    .iter()
+                    .filter(|time| (begin..begin + Duration::from_secs(1)).contains(*time));
+                let seen = seen.count();
+                assert!(seen <= 50, "{seen} tries in second {second}");
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use http::uri::PathAndQuery;
 use ngrnotok_common::hostname::Name;
@@ -20,6 +20,7 @@ use crate::requests::{self, Requests, Witness};
 use crate::session::{self, SessionError};
 use crate::status::{Reporter, Status};
 use crate::supervise;
+use crate::wake::Sleeps;
 
 /// Everything a client is made of.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ pub struct Pool {
 /// A client that is ready to run.
 #[derive(Debug)]
 pub struct Client {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     status: watch::Receiver<Status>,
     requests: Option<Requests>,
 }
@@ -88,32 +89,33 @@ pub(crate) struct Shared {
     pub(crate) reporter: Reporter,
     pub(crate) comeback: Comeback,
     pub(crate) links: NonZeroUsize,
-    links_up: AtomicUsize,
+    links_up: watch::Sender<usize>,
+    pub(crate) sleeps: Sleeps,
     pub(crate) witness: Witness,
     /// Every exchange and every connection to a local app.
     pub(crate) tasks: TaskTracker,
 }
 
 impl Shared {
-    /// How many links are open.
-    pub(crate) fn links_up(&self) -> usize {
-        self.links_up.load(Ordering::Relaxed)
+    /// How many links are open, now and whenever it changes.
+    pub(crate) fn links_up(&self) -> watch::Receiver<usize> {
+        self.links_up.subscribe()
     }
 
     /// Counts a link as open until the answer is dropped.
     pub(crate) fn link_is_up(&self) -> LinkUp<'_> {
-        self.links_up.fetch_add(1, Ordering::Relaxed);
+        self.links_up.send_modify(|links| *links += 1);
         LinkUp(&self.links_up)
     }
 }
 
 /// An open link.
 #[derive(Debug)]
-pub(crate) struct LinkUp<'a>(&'a AtomicUsize);
+pub(crate) struct LinkUp<'a>(&'a watch::Sender<usize>);
 
 impl Drop for LinkUp<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.send_modify(|links| *links -= 1);
     }
 }
 
@@ -133,7 +135,7 @@ pub enum ClientError {
     #[error("{0}")]
     Local(#[from] LocalError),
     /// The server cannot be reached, or did not behave like one.
-    #[error("{0}")]
+    #[error("{}. {}", .0, .0.hint())]
     Unreachable(ConnectError),
     /// The server does not let us in.
     #[error("the server refuses this client: {}{}", .0.title, hint(.0))]
@@ -163,6 +165,8 @@ fn hint(problem: &Problem) -> String {
             ". Ask the server's operator for another one and log in with: ngrnotok login. Where this one came from is told by: ngrnotok config check".into()
         }
         Problem::VERSION => ". Update the older of the two".into(),
+        Problem::UNKNOWN => ". Is that the address of an ngrnotok-server?".into(),
+        _ if problem.status == 429 || problem.status == 503 => ". Try again later".into(),
         _ => String::new(),
     }
 }
@@ -202,7 +206,8 @@ impl Client {
                 reporter,
                 comeback,
                 links: config.links,
-                links_up: AtomicUsize::new(0),
+                links_up: watch::Sender::new(0),
+                sleeps: Sleeps::default(),
                 witness,
                 tasks,
             }),
@@ -227,12 +232,29 @@ impl Client {
     /// Errors: what the user must mend, and a server that was not there at the first try. Cancel
     /// safety: dropping the future drops the link at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ClientError> {
-        let ended = supervise::run(&self.shared, shutdown).await;
+        let ended = supervise::run(&self.shared, shutdown, SystemTime::now).await;
         let tasks = self.shared.tasks.clone();
         // With the last exchange goes the pool, and with it the idle connections to the local app.
         drop(self.shared);
         tasks.close();
         let _ = tokio::time::timeout(session::FAREWELL, tasks.wait()).await;
         ended
+    }
+}
+
+#[cfg(test)]
+impl Client {
+    /// One with a tunnel `app`, which goes nowhere by itself.
+    pub(crate) fn of_a_test() -> Self {
+        let authority = ngrnotok_certs::dev::DevAuthority::generate().expect("an authority");
+        let trust = ngrnotok_certs::tls::Trust::Roots(vec![authority.certificate()]);
+        let connector = Connector::new("tunnel.test", 443, trust).expect("a good host");
+        let tunnel = Tunnel {
+            name: "app".parse().expect("a good name"),
+            target: Target::Hello,
+            options: Options::default(),
+            pool: None,
+        };
+        Self::new(Config::new(connector, None, vec![tunnel])).expect("a good client")
     }
 }

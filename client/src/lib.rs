@@ -5,7 +5,8 @@
 //!
 //! - [`client`] is the face for programs: a [`Config`] goes in, a [`Client`] runs until told to stop.
 //! - [`embedded`] is the server in the same process, for when no other is named.
-//! - [`connect`] opens the connection, `supervise` keeps it open, `session` answers the server on it.
+//! - [`connect`] opens the connection, through a [`proxy`] if need be; `supervise` keeps it open, and
+//!   `session` answers the server on it.
 //! - `dispatch` takes each request to its [`local`] app.
 //! - [`status`] and [`requests`] are what there is to see; [`output`] shows them as lines.
 //! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
@@ -17,17 +18,20 @@ pub mod client;
 mod comeback;
 pub mod config;
 pub mod connect;
+mod course;
 mod dispatch;
 pub mod embedded;
 pub mod local;
 pub mod login;
 pub mod names;
 pub mod output;
+pub mod proxy;
 pub mod requests;
 mod session;
 pub mod settings;
 pub mod status;
 mod supervise;
+mod wake;
 
 pub use client::{Client, ClientError, Config, Tunnel};
 pub use connect::Connector;
@@ -35,3 +39,4 @@ pub use local::{Options, Target};
 pub use ngrnotok_certs::tls::Trust;
 pub use ngrnotok_common::hostname::Name;
 pub use ngrnotok_common::secret::Secret;
+pub use proxy::Proxy;

@@ -50,7 +50,8 @@ fn block_on(program: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
         .build()
         .map_err(|error| Failure::Other(error.to_string()))?;
     let ended = runtime.block_on(program);
-    // A write to a pipe that nobody reads would keep the program here for ever.
+    // A write to a pipe that nobody reads would keep the program here for ever, and a name that is being
+    // resolved for a while.
     runtime.shutdown_background();
     ended
 }

@@ -10,6 +10,7 @@ use ngrnotok_common::id::SessionId;
 use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::requests::{Happening, Requests, Seen};
 use crate::status::{OnlineTunnel, State, Status};
@@ -129,7 +130,7 @@ enum Event<'a> {
     RequestsSkipped { count: u64 },
     /// The local app refused in a way that a flag would mend.
     Hint { text: &'a str },
-    /// The server is about to stop.
+    /// The server asks for another link.
     Draining,
     /// The link is lost.
     Reconnecting { reason: &'a str, retry_in_ms: u64 },
@@ -193,12 +194,19 @@ impl Lines {
                 }
                 self.been_ready = true;
             }
-            State::Draining => self.line("Session     the server is restarting"),
-            State::Reconnecting { reason, retry_in } => self.line(&format!(
-                "Session     offline: {reason}; trying again in {:.1} s",
-                retry_in.as_secs_f64()
-            )),
+            State::Draining => self.line("Session     the server asks for another connection"),
+            State::Reconnecting { reason, retry_at } => {
+                let again = match left(*retry_at) {
+                    Duration::ZERO => "now".to_owned(),
+                    left => format!("in {:.1} s", left.as_secs_f64()),
+                };
+                self.line(&format!(
+                    "Session     offline: {reason}; trying again {again}"
+                ));
+            }
             State::Leaving => self.line("Session     closing; Ctrl-C again to leave at once"),
+            // The program says why.
+            State::Ended { .. } => {}
         }
     }
 
@@ -223,7 +231,7 @@ impl Lines {
 
     fn json_status(&mut self, status: &Status) {
         let event = match &status.state {
-            State::Connecting => return,
+            State::Connecting | State::Ended { .. } => return,
             State::Online => {
                 self.been_ready = true;
                 for tunnel in &status.online {
@@ -242,9 +250,9 @@ impl Lines {
                 return;
             }
             State::Draining => Event::Draining,
-            State::Reconnecting { reason, retry_in } => Event::Reconnecting {
+            State::Reconnecting { reason, retry_at } => Event::Reconnecting {
                 reason,
-                retry_in_ms: millis(*retry_in),
+                retry_in_ms: millis(left(*retry_at)),
             },
             State::Leaving => Event::Leaving,
         };
@@ -330,6 +338,11 @@ impl Lines {
 
 fn json(event: &Event<'_>) -> String {
     serde_json::to_string(event).expect("strings and numbers serialise")
+}
+
+/// The time to a moment, none if it has gone by.
+fn left(at: Instant) -> Duration {
+    at.saturating_duration_since(Instant::now())
 }
 
 fn clock(at: SystemTime) -> String {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::local::{HostHeader, Target};
+use crate::proxy::Wish;
 
 /// Every setting that is not of one tunnel, unset unless somebody set it. The same words are flags, keys
 /// of the file and, in capitals, variables of the environment; in the file `server_ca` is as good as
@@ -57,6 +58,12 @@ pub struct Settings {
     #[arg(long, value_name = "sha256:HEX", env = "NGRNOTOK_SERVER_PIN")]
     #[serde(alias = "server_pin", deserialize_with = "word")]
     pub server_pin: Option<Pin>,
+
+    /// The proxy on the way to the server: http://, https://, socks5:// or socks5h:// [default: from
+    /// NGRNOTOK_PROXY, which may hold credentials, or HTTPS_PROXY, ALL_PROXY and NO_PROXY]
+    #[arg(long, value_name = "URL|none", value_parser = Wish::typed)]
+    #[serde(deserialize_with = "wish")]
+    pub proxy: Option<Wish>,
 
     /// Connections to the server: more stand losses and use more of its cores [default: 1]
     #[arg(long, value_name = "N", env = "NGRNOTOK_LINKS")]
@@ -267,6 +274,10 @@ fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, 
     String::deserialize(deserializer).map(|text| Some(Secret::new(text)))
 }
 
+fn wish<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Wish>, D::Error> {
+    String::deserialize(deserializer).map(|text| Some(Wish::written(text)))
+}
+
 impl Settings {
     /// These settings where they are set, the file's elsewhere.
     ///
@@ -292,6 +303,7 @@ impl Settings {
             token: self.token.or(file.token),
             server_ca: self.server_ca.or(file.server_ca),
             server_pin: self.server_pin.or(file.server_pin),
+            proxy: self.proxy.or(file.proxy),
             links: self.links.or(file.links),
             log: self.log.or(file.log),
             output: self.output.or(file.output),
@@ -319,7 +331,7 @@ mod tests {
 
     fn file() -> Settings {
         let text = "server = 'a.test'\nserver-ca = '/ca.pem'\ntoken = 'ngrt_file'\noutput = 'json'\n\
-                    log = 'info'\ntunnels.web.port = 3000\n";
+                    log = 'info'\nproxy = 'http://file:1'\ntunnels.web.port = 3000\n";
         toml_edit::de::from_str(text).unwrap()
     }
 
@@ -332,6 +344,16 @@ mod tests {
         assert_eq!(merged.output, Some(OutputWord::Json));
         assert_eq!(merged.log.as_deref(), Some("debug"));
         assert_eq!(merged.tunnels["web"].port, Some(3000));
+    }
+
+    #[test]
+    fn a_proxy_is_of_this_place_and_not_of_the_server() {
+        for server in ["--server a.test", "--server b.test"] {
+            let merged = flags(server).or(file());
+            assert_eq!(merged.proxy, Some(Wish::written("http://file:1".into())));
+            let merged = flags(&format!("{server} --proxy none")).or(file());
+            assert_eq!(merged.proxy, Some(Wish::typed("none").unwrap()));
+        }
     }
 
     #[test]

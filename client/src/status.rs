@@ -1,11 +1,10 @@
 //! What state the client is in: one value that lines, panel and API all watch.
 
-use std::time::Duration;
-
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::id::SessionId;
 use ngrnotok_common::link::ping::Latency;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// The client's state as a whole.
 #[derive(Debug, Clone, Default)]
@@ -26,17 +25,23 @@ pub enum State {
     Connecting,
     /// Visitors can come.
     Online,
-    /// The server asked its clients to leave; open requests go on.
+    /// The server asked for another link: it is about to stop, or this one is worn out. Open requests go
+    /// on.
     Draining,
-    /// The link is lost; the next try comes after `retry_in`.
+    /// No link is left.
     Reconnecting {
         /// Why, one line.
         reason: String,
-        /// The wait before the next try.
-        retry_in: Duration,
+        /// When the next try comes; once that has gone by, the try is on its way.
+        retry_at: Instant,
     },
-    /// Told to stop; open requests finish.
+    /// Told to stop; open requests finish, then the client is gone.
     Leaving,
+    /// The client has given up.
+    Ended {
+        /// Why, and what to do about it.
+        reason: String,
+    },
 }
 
 /// What the server said of the session.
@@ -73,8 +78,9 @@ impl Reporter {
         (Self(sender), receiver)
     }
 
-    pub(crate) fn state(&self, state: State) {
-        self.0.send_modify(|status| status.state = state);
+    /// The server wants another link. Whoever leaves does not care any more.
+    pub(crate) fn draining(&self) {
+        self.unless_leaving(|status| status.state = State::Draining);
     }
 
     pub(crate) fn welcome(&self, session: SessionStatus) {
@@ -82,27 +88,96 @@ impl Reporter {
     }
 
     pub(crate) fn online(&self, tunnels: Vec<OnlineTunnel>) {
-        self.0.send_modify(|status| {
+        self.unless_leaving(|status| {
             status.state = State::Online;
             status.online = tunnels;
         });
     }
 
-    /// The link is gone, and with it everything that was said on it.
-    pub(crate) fn lost(&self, state: State) {
-        self.0.send_modify(|status| {
+    /// The last link is gone, and with it everything that was said on it.
+    pub(crate) fn lost(&self, reason: String, retry_at: Instant) {
+        self.unless_leaving(|status| {
             *status = Status {
-                state,
+                state: State::Reconnecting { reason, retry_at },
                 ..Status::default()
             };
+        });
+    }
+
+    /// The goodbye is on its way, and no visitor can come any more.
+    pub(crate) fn leaving(&self) {
+        self.0.send_modify(|status| {
+            status.state = State::Leaving;
+            status.online.clear();
+        });
+    }
+
+    pub(crate) fn ended(&self, reason: String) {
+        self.0.send_modify(|status| {
+            *status = Status {
+                state: State::Ended { reason },
+                ..Status::default()
+            };
+        });
+    }
+
+    fn unless_leaving(&self, change: impl FnOnce(&mut Status)) {
+        self.0.send_if_modified(|status| {
+            let stays = status.state != State::Leaving;
+            if stays {
+                change(status);
+            }
+            stays
         });
     }
 
     pub(crate) fn session(&self) -> Option<SessionId> {
         self.0.borrow().session.as_ref().map(|session| session.id)
     }
+}
 
-    pub(crate) fn is_online(&self) -> bool {
-        !self.0.borrow().online.is_empty()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tunnel() -> OnlineTunnel {
+        OnlineTunnel {
+            name: "app".parse().unwrap(),
+            url: "https://app.tunnel.test".into(),
+            target: "http://localhost:3000".into(),
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_reached_has_no_tunnels_online() {
+        let ends: [fn(&Reporter); 3] = [
+            |reporter| reporter.lost("the link broke".into(), Instant::now()),
+            Reporter::leaving,
+            |reporter| reporter.ended("the token is not accepted".into()),
+        ];
+        for end in ends {
+            let (reporter, status) = Reporter::new();
+            reporter.online(vec![tunnel()]);
+            assert_eq!(status.borrow().state, State::Online);
+            assert_eq!(status.borrow().online.len(), 1);
+            end(&reporter);
+            assert_ne!(status.borrow().state, State::Online);
+            assert_eq!(status.borrow().online, []);
+        }
+    }
+
+    #[test]
+    fn who_leaves_does_not_come_back() {
+        let (reporter, status) = Reporter::new();
+        reporter.draining();
+        reporter.online(vec![tunnel()]);
+        assert_eq!(status.borrow().state, State::Online, "another link is up");
+        reporter.leaving();
+        // What was on its way.
+        reporter.online(vec![tunnel()]);
+        reporter.draining();
+        reporter.lost("the link broke".into(), Instant::now());
+        assert_eq!(status.borrow().state, State::Leaving);
+        assert_eq!(status.borrow().online, []);
     }
 }

@@ -1,32 +1,33 @@
 //! Keeping a session: connect, serve, and when a link is lost or wants to be replaced, again.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use ngrnotok_common::protocol::resume::ChannelBinding;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
-use crate::backoff::{Backoff, random};
+use crate::backoff::random;
 use crate::client::{ClientError, Shared};
-use crate::connect::ConnectError;
+use crate::course::{Course, Lost, Pause};
 use crate::session::{self, Role, SessionError};
-use crate::status::State;
-
-/// A link that held this long was a good one: the next loss starts with short waits again.
-const GOOD_LINK: Duration = Duration::from_secs(30);
 
 /// How long a further link waits for the first one to open a session: 5 s, and then it looks again.
 const SESSION_WAIT: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown` resolves. Ends with an error when trying again cannot help, or when the
 /// very first try fails: somebody is watching then and can mend it.
+///
+/// `wall` is the wall clock, which shows when this computer has slept.
 pub(crate) async fn run(
     client: &Arc<Shared>,
     shutdown: impl Future<Output = ()>,
+    wall: impl Fn() -> SystemTime,
 ) -> Result<(), ClientError> {
     let leave = CancellationToken::new();
     let mut places = JoinSet::new();
@@ -39,12 +40,14 @@ pub(crate) async fn run(
         };
         places.spawn(keeper.keep());
     }
-    tokio::pin!(shutdown);
+    let mut shutdown = pin!(shutdown);
+    let mut noticing = pin!(client.sleeps.notice(wall));
     loop {
         tokio::select! {
             Some(ended) = places.join_next() => {
                 // A place ends by itself only when nothing can be done.
                 if let Ok(Err(error)) = ended {
+                    client.reporter.ended(error.to_string());
                     return Err(error);
                 }
                 if places.is_empty() {
@@ -53,9 +56,10 @@ pub(crate) async fn run(
                 }
             }
             () = &mut shutdown, if !leave.is_cancelled() => {
-                client.reporter.state(State::Leaving);
+                client.reporter.leaving();
                 leave.cancel();
             }
+            never = &mut noticing => match never {},
         }
     }
 }
@@ -71,8 +75,7 @@ struct Keeper {
 
 impl Keeper {
     async fn keep(mut self) -> Result<(), ClientError> {
-        let mut backoff = Backoff::default();
-        let mut was_online = false;
+        let mut course = Course::new(self.is_first);
         let mut replaced: Option<CancellationToken> = None;
         let mut nothing_to_join = false;
         let mut session = self.client.comeback.generation();
@@ -80,57 +83,53 @@ impl Keeper {
             if !self.is_first && !self.is_there(&mut session, nothing_to_join).await {
                 return self.finish().await;
             }
-            let began = Instant::now();
             // A first link that is lost while others live comes back to them.
-            let comes_back = self.client.links_up() > 0 && replaced.is_none();
+            let comes_back = *self.client.links_up().borrow() > 0 && replaced.is_none();
             let role = Role {
                 joins: !self.is_first || comes_back && !nothing_to_join,
                 binds: self.is_first,
-                is_first_try: !was_online,
-                replaces: replaced.take(),
+                is_first_try: !course.is_under_way(),
+                replaces: replaced.clone(),
                 wants_another: CancellationToken::new(),
                 retire: CancellationToken::new(),
+                since: Arc::default(),
             };
             let link =
                 connect_and_serve(Arc::clone(&self.client), role.clone(), self.leave.clone());
             let mut link = AbortOnDropHandle::new(self.client.tasks.spawn(link));
             let ended = tokio::select! {
-                ended = &mut link => ended,
+                ended = &mut link => {
+                    ended.unwrap_or_else(|_| Err(SessionError::Protocol("made us panic").into()))
+                }
                 () = role.wants_another.cancelled() => {
                     // Make before break: this one goes on until the next one is up, and longer.
                     self.finishing.spawn(async move { drop(link.await) });
-                    replaced = Some(role.retire);
-                    sleep(Backoff::at_once(random())).await;
-                    continue;
+                    Ok(())
                 }
             };
-            let ended =
-                ended.unwrap_or_else(|_| Err(SessionError::Protocol("made us panic").into()));
             if self.leave.is_cancelled() {
                 return self.finish().await;
             }
-            was_online |= self.client.reporter.is_online();
+            let served = role.since.get().map(Instant::elapsed);
+            if served.is_some() {
+                replaced = None;
+            }
+            if role.wants_another.is_cancelled() {
+                replaced = Some(role.retire);
+            }
             nothing_to_join = matches!(ended, Err(Lost::Session(SessionError::NoSession)));
-            let reason = match ended {
+            let reason = match &ended {
                 Ok(()) => "the server closed the link".to_owned(),
                 Err(lost) => {
                     info!(error = %lost, "no link");
-                    if lost.is_permanent() || !was_online {
-                        return Err(lost.into());
-                    }
                     lost.to_string()
                 }
             };
-            if began.elapsed() > GOOD_LINK {
-                backoff.reset();
-            }
-            let retry_in = backoff.next(random());
-            if self.client.links_up() == 0 {
-                let reporter = &self.client.reporter;
-                reporter.lost(State::Reconnecting { reason, retry_in });
-            }
+            let pause = course.after(ended, served, random())?;
             tokio::select! {
-                () = sleep(retry_in) => {}
+                slept = wait(&self.client, pause, reason) => if slept {
+                    course.woke();
+                },
                 () = self.leave.cancelled() => return self.finish().await,
             }
         }
@@ -155,33 +154,28 @@ impl Keeper {
     }
 }
 
-/// Why there is no link.
-#[derive(Debug, thiserror::Error)]
-enum Lost {
-    #[error("{0}")]
-    Connect(#[from] ConnectError),
-    #[error("{0}")]
-    Session(#[from] SessionError),
-}
-
-impl Lost {
-    fn is_permanent(&self) -> bool {
-        match self {
-            Self::Connect(error) => error.is_permanent(),
-            Self::Session(error) => error.is_permanent(),
+/// Waits until the next try, and says so when there is no link. When this computer has slept the try
+/// comes at once, because the network may be another one now, unless the server asked for more time
+/// than has gone by. Tells whether it has slept.
+async fn wait(client: &Shared, pause: Pause, reason: String) -> bool {
+    let mut retry_at = Instant::now() + pause.whole;
+    let mut asked_until = Instant::now() + pause.asked;
+    let mut links_up = client.links_up();
+    let mut sleeps = client.sleeps.later();
+    let mut has_slept = false;
+    loop {
+        if *links_up.borrow_and_update() == 0 {
+            client.reporter.lost(reason.clone(), retry_at);
         }
-    }
-}
-
-impl From<Lost> for ClientError {
-    fn from(lost: Lost) -> Self {
-        match lost {
-            Lost::Connect(ConnectError::Refused(problem)) => Self::Refused(problem),
-            Lost::Connect(error) => Self::Unreachable(error),
-            Lost::Session(SessionError::NameTaken(message)) => Self::NameTaken(message),
-            Lost::Session(SessionError::TunnelRefused(message)) => Self::TunnelRefused(message),
-            Lost::Session(SessionError::TakenOver) => Self::TakenOver,
-            Lost::Session(error) => Self::Session(error),
+        tokio::select! {
+            () = sleep_until(retry_at) => return has_slept,
+            // The last one may go meanwhile.
+            Ok(()) = links_up.changed() => {}
+            away = sleeps.next() => {
+                has_slept = true;
+                asked_until = asked_until.checked_sub(away).unwrap_or_else(Instant::now);
+                retry_at = asked_until.max(Instant::now());
+            }
         }
     }
 }
@@ -191,10 +185,83 @@ async fn connect_and_serve(
     role: Role,
     leave: CancellationToken,
 ) -> Result<(), Lost> {
-    let stream = tokio::select! {
-        stream = client.connector.connect(client.token.as_ref()) => stream?,
-        () = leave.cancelled() => return Ok(()),
+    let mut sleeps = client.sleeps.later();
+    let stream = loop {
+        tokio::select! {
+            stream = client.connector.connect(client.token.as_ref()) => break stream?,
+            // What was begun before the sleep leads nowhere any more.
+            away = sleeps.next() => info!(?away, "this computer has slept"),
+            () = leave.cancelled() => return Ok(()),
+        }
     };
+    let tls = stream.get_ref().get_ref().1;
+    let binding = ChannelBinding::of(tls).ok_or(SessionError::Protocol("did not finish TLS"))?;
     debug!("link open");
-    Ok(session::serve(stream, &client, &role, &leave).await?)
+    Ok(session::serve(stream, binding, &client, &role, &leave).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+    use crate::status::State;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Waits out a pause, 3 s into which this computer sleeps for so long; tells how long it took by the
+    /// clock of this process, which does not run meanwhile.
+    async fn waited(whole: Duration, asked: Duration, sleeps: Duration) -> (bool, u64) {
+        let (client, start) = (Client::of_a_test(), Instant::now());
+        let pause = Pause { whole, asked };
+        let waiting = wait(&client.shared, pause, "the link broke".into());
+        let sleep = async {
+            tokio::time::sleep(SECOND * 3).await;
+            if !sleeps.is_zero() {
+                client.shared.sleeps.tell(sleeps);
+            }
+        };
+        let (slept, ()) = tokio::join!(waiting, sleep);
+        let State::Reconnecting { retry_at, .. } = client.status().borrow().state else {
+            panic!("it says something else than it does");
+        };
+        // Timers have a resolution of a millisecond.
+        let lag = start.elapsed().abs_diff(retry_at.duration_since(start));
+        assert!(lag <= Duration::from_millis(2), "{lag:?}");
+        (slept, start.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_computer_that_wakes_up_does_not_sit_the_rest_of_the_wait_out() {
+        let none = Duration::ZERO;
+        assert_eq!(waited(SECOND * 15, none, none).await, (false, 15));
+        assert_eq!(waited(SECOND * 15, none, SECOND * 3600).await, (true, 3));
+        // The server asked for 100 s, and 60 of them were slept through.
+        let asked = SECOND * 100;
+        assert_eq!(waited(SECOND * 110, asked, SECOND * 60).await, (true, 40));
+        assert_eq!(waited(SECOND * 110, asked, SECOND * 3600).await, (true, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_lost_before_the_last_link_is() {
+        let client = Client::of_a_test();
+        let one_of_two = client.shared.link_is_up();
+        client.shared.reporter.online(Vec::new());
+        let pause = Pause {
+            whole: SECOND * 10,
+            asked: Duration::ZERO,
+        };
+        let waiting = wait(&client.shared, pause, "the link broke".into());
+        let state = || client.status().borrow().state.clone();
+        let losing = async {
+            tokio::time::sleep(SECOND * 4).await;
+            assert_eq!(state(), State::Online);
+            drop(one_of_two);
+            tokio::time::sleep(SECOND).await;
+            let State::Reconnecting { retry_at, .. } = state() else {
+                panic!("{:?}", state());
+            };
+            assert_eq!((retry_at - Instant::now()).as_secs_f64().round(), 5.0);
+        };
+        tokio::join!(waiting, losing);
+    }
 }

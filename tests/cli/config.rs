@@ -92,8 +92,11 @@ fn a_token_that_others_can_read_is_not_used() {
         set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
         assert_eq!(check(&scratch, &[]).output().await.code, Some(0));
 
-        // Without a token there is nothing to hide.
-        let open = GOOD.replace("token = 'ngrt_hidden'", "");
+        // A password is as good as a token; without either there is nothing to hide.
+        let open = GOOD.replace("token = 'ngrt_hidden'", "proxy = 'http://ann:x@p'");
+        set_permissions(config_file(&scratch, &open), Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(check(&scratch, &[]).output().await.code, Some(2));
+        let open = GOOD.replace("token = 'ngrt_hidden'", "proxy = 'http://p'");
         set_permissions(config_file(&scratch, &open), Permissions::from_mode(0o644)).unwrap();
         assert_eq!(check(&scratch, &[]).output().await.code, Some(0));
     });

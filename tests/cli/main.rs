@@ -9,6 +9,7 @@ mod readme;
 mod server;
 mod start;
 mod together;
+mod way;
 mod words;
 
 use std::path::PathBuf;

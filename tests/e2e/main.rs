@@ -12,6 +12,8 @@ mod http;
 mod limits;
 mod link;
 mod pools;
+mod proxy;
+mod reconnect;
 mod routing;
 mod sessions;
 mod storm;

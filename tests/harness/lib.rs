@@ -21,6 +21,7 @@ pub mod head;
 pub mod origin;
 pub mod patience;
 pub mod program;
+pub mod proxy;
 pub mod raw_link;
 pub mod relay;
 pub mod sockets;

@@ -60,9 +60,9 @@ impl Program {
     pub fn new(file: &str, name: &str, scratch: &Scratch) -> Self {
         let mut command = Command::new(file);
         for (variable, _) in std::env::vars_os() {
-            let ours = variable
-                .to_str()
-                .is_some_and(|name| name.starts_with("NGRNOTOK"));
+            let ours = variable.to_str().is_some_and(|name| {
+                name.starts_with("NGRNOTOK") || name.to_ascii_lowercase().ends_with("_proxy")
+            });
             if ours || variable == "STATE_DIRECTORY" {
                 command.env_remove(variable);
             }

@@ -23,6 +23,7 @@ pub struct Relay {
 
 #[derive(Debug, Clone)]
 struct State {
+    to: SocketAddr,
     flows: bool,
     /// Cancelled when the connections of this time fall silent, whatever comes later.
     dead: CancellationToken,
@@ -31,8 +32,9 @@ struct State {
 }
 
 impl State {
-    fn healthy() -> Self {
+    fn healthy(to: SocketAddr) -> Self {
         Self {
+            to,
             flows: true,
             dead: CancellationToken::new(),
             broken: CancellationToken::new(),
@@ -45,7 +47,7 @@ impl Relay {
     pub async fn to(to: SocketAddr) -> Self {
         let listener = TcpListener::bind(any_port()).await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let (state, _) = watch::channel(State::healthy());
+        let (state, _) = watch::channel(State::healthy(to));
         let tasks = Tasks::default();
         let (spawner, states) = (tasks.spawner(), state.subscribe());
         let oldest = Arc::<Notify>::default();
@@ -53,7 +55,7 @@ impl Relay {
         tasks.spawn(async move {
             while let Ok((visitor, _)) = listener.accept().await {
                 let breaks = Arc::clone(&breaks);
-                let passing = pass_on(visitor, to, states.clone());
+                let passing = pass_on(visitor, states.clone());
                 spawner.spawn(async move {
                     tokio::select! {
                         () = passing => {}
@@ -86,7 +88,7 @@ impl Relay {
             state.dead.cancel();
             *state = State {
                 broken: state.broken.clone(),
-                ..State::healthy()
+                ..State::healthy(state.to)
             };
         });
     }
@@ -98,15 +100,23 @@ impl Relay {
 
     /// Breaks all connections, and passes new ones on.
     pub fn heal(&self) {
+        let to = self.state.borrow().to;
+        self.lead_to(to);
+    }
+
+    /// Breaks all connections, and passes new ones on to another address.
+    pub fn lead_to(&self, to: SocketAddr) {
         self.state.send_modify(|state| {
             state.broken.cancel();
-            *state = State::healthy();
+            *state = State::healthy(to);
         });
     }
 }
 
-async fn pass_on(mut near: TcpStream, to: SocketAddr, mut states: watch::Receiver<State>) {
-    let State { dead, broken, .. } = states.borrow().clone();
+async fn pass_on(mut near: TcpStream, mut states: watch::Receiver<State>) {
+    let State {
+        to, dead, broken, ..
+    } = states.borrow().clone();
     let flow = async {
         // Its guard must not be held any longer.
         let heals = states.wait_for(|state| state.flows).await.is_ok();

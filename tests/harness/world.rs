@@ -11,6 +11,7 @@ use ngrnotok::connect::Connector;
 use ngrnotok::local::{Options, Target};
 use ngrnotok::requests::Requests;
 use ngrnotok::status::{State, Status};
+use ngrnotok_certs::Identity;
 use ngrnotok_certs::dev::DevAuthority;
 use ngrnotok_certs::tls::{Trust, client_config};
 use ngrnotok_common::hostname::HostPort;
@@ -170,6 +171,12 @@ impl World {
     /// Trust in this server and no other.
     pub fn trust(&self) -> Trust {
         Trust::Roots(vec![self.authority.certificate()])
+    }
+
+    /// What another server shows that wants to be taken for this one.
+    pub fn identity(&self, name: &str) -> Identity {
+        let names = [name.to_owned()];
+        self.authority.issue(&names).expect("an identity")
     }
 
     /// What a client of this server is made of.

@@ -69,7 +69,7 @@ const NEVER: [Rule; 7] = [
 ];
 
 /// What they may know of, and nothing else of their package.
-const ONLY: [Rule; 5] = [
+const ONLY: [Rule; 6] = [
     Rule {
         of: "server/src/registry/",
         names: &["registry", "session"],
@@ -83,8 +83,12 @@ const ONLY: [Rule; 5] = [
         names: &["store", "auth"],
     },
     Rule {
+        of: "client/src/proxy.rs",
+        names: &["proxy"],
+    },
+    Rule {
         of: "client/src/settings.rs",
-        names: &["local"],
+        names: &["local", "proxy"],
     },
     Rule {
         of: "client/src/output.rs",

@@ -23,6 +23,7 @@ use crate::client::{Pool, Tunnel};
 use crate::connect::{Connector, ConnectorError};
 use crate::local::{HostHeader, InvalidTarget, Options, Protocol, Target};
 use crate::names;
+use crate::proxy::{self, InvalidProxy, Wish};
 use crate::settings::{Links, ProtocolWord, ServerAddress, Settings, TunnelSettings};
 use file::{ConfigFile, FileError};
 
@@ -60,6 +61,9 @@ pub enum ConfigError {
     /// The server cannot be dialed.
     #[error("{0}")]
     Connector(#[from] ConnectorError),
+    /// Not a proxy.
+    #[error("{0}")]
+    Proxy(#[from] InvalidProxy),
     /// Not a certificate.
     #[error("--server-ca: {0}")]
     Authority(#[from] PemError),
@@ -167,10 +171,15 @@ impl Wishes {
             Some(path) => ConfigFile::read(path)?,
             None => None,
         };
-        // The one thing that the environment can say and a flag cannot.
-        let token = std::env::var("NGRNOTOK_TOKEN").ok();
+        // What the environment can say and a flag cannot, or not all of it.
+        let secret = |name: &str| {
+            let text = std::env::var_os(name)?.to_string_lossy().into_owned();
+            (!text.is_empty()).then(|| Secret::new(text))
+        };
+        let proxy = secret(proxy::VARIABLE).map(Wish::in_environment);
         let given = Settings {
-            token: token.filter(|text| !text.is_empty()).map(Secret::new),
+            token: secret("NGRNOTOK_TOKEN"),
+            proxy: given.proxy.or(proxy),
             ..given
         };
         let written = file.as_ref().map(|file| file.settings.clone());
@@ -313,7 +322,9 @@ pub fn connector(settings: &Settings) -> Result<Option<Connector>, ConfigError> 
         (None, Some(pin)) => Trust::Pin(pin),
         (None, None) => Trust::Platform,
     };
-    Ok(Some(Connector::new(host, *port, trust)?))
+    let env = |name: &str| std::env::var_os(name).map(|value| Secret::new(value.to_string_lossy()));
+    let proxy = proxy::choose(settings.proxy.as_ref(), host, env)?;
+    Ok(Some(Connector::new(host, *port, trust)?.through(proxy)))
 }
 
 /// Connections to the server.

@@ -23,6 +23,9 @@ pub fn of(wishes: &Wishes) -> Result<String, ConfigError> {
         Some(connector) => {
             lines.add("server", connector.server());
             lines.add("known by", known_by(settings));
+            if let Some(proxy) = connector.proxy() {
+                lines.add("through", proxy.to_string());
+            }
             token(settings)?;
             lines.add("token", token_place(wishes));
         }

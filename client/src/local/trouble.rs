@@ -2,7 +2,7 @@
 
 use std::io;
 
-use ngrnotok_certs::failure;
+use ngrnotok_certs::failure::Failure;
 use ngrnotok_common::protocol::cause::Cause;
 
 use super::Target;
@@ -39,7 +39,7 @@ impl Trouble {
 
     /// TLS could not be opened.
     pub(super) fn tls(target: &Target, error: &io::Error) -> Self {
-        Self::new(Cause::LocalTls, target, &failure::in_words(error))
+        Self::new(Cause::LocalTls, target, &Failure::of(error))
     }
 
     /// The exchange broke before the answer's head.

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use super::health::Checks;
 use super::{Role, SessionError};
 use crate::client::Shared;
-use crate::status::{OnlineTunnel, SessionStatus, State};
+use crate::status::{OnlineTunnel, SessionStatus};
 
 /// What the conversation is about.
 pub(super) struct Context<'a> {
@@ -34,6 +34,15 @@ pub(super) struct Context<'a> {
 /// How long the news of our own newer link may take: 2 s.
 const NEWS: Duration = Duration::from_secs(2);
 
+/// Who ended the conversation in good order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// We leave, or another link has taken the place of this one.
+    Ours,
+    /// The server does not want to talk any more.
+    Theirs,
+}
+
 /// Says hello, asks for the names, and reports what the server says. Ends after the goodbye that
 /// follows `leave`, when the link is retired, or when the server ends the conversation.
 pub(super) async fn converse(
@@ -41,7 +50,7 @@ pub(super) async fn converse(
     reply: Reply,
     context: Context<'_>,
     leave: &CancellationToken,
-) -> Result<(), SessionError> {
+) -> Result<Farewell, SessionError> {
     let Context {
         client,
         role,
@@ -96,11 +105,11 @@ pub(super) async fn converse(
             () = leave.cancelled() => {
                 writer.send(&ClientMessage::Bye).await?;
                 writer.finish()?;
-                return Ok(());
+                return Ok(Farewell::Ours);
             }
             () = role.retire.cancelled() => {
                 writer.finish()?;
-                return Ok(());
+                return Ok(Farewell::Ours);
             }
         };
         match message {
@@ -128,6 +137,9 @@ pub(super) async fn converse(
                         latency: latency.clone(),
                     });
                 }
+                if wanted.is_empty() {
+                    role.serves();
+                }
             }
             Some(ServerMessage::Bound { id, url }) => {
                 let tunnel = usize::try_from(id.0)
@@ -140,6 +152,7 @@ pub(super) async fn converse(
                     target: tunnel.local.to_string(),
                 });
                 if online.len() == client.tunnels.len() {
+                    role.serves();
                     client.reporter.online(online.clone());
                 }
             }
@@ -161,9 +174,11 @@ pub(super) async fn converse(
                 return Err(refusal);
             }
             Some(ServerMessage::Drain { seconds }) => {
-                info!(seconds, "the server is about to stop");
-                client.reporter.state(State::Draining);
-                role.wants_another.cancel();
+                info!(
+                    seconds,
+                    "the server wants another link in the place of this one"
+                );
+                super::wants_another(client, role);
             }
             Some(ServerMessage::Stop { code, message }) => {
                 info!(message, "the server stops sending requests on this link");
@@ -171,18 +186,18 @@ pub(super) async fn converse(
                     StopCode::NoSession => Err(SessionError::NoSession),
                     StopCode::Replaced if !role.wants_another.is_cancelled() => {
                         match timeout(NEWS, generation.changed()).await {
-                            Ok(_) => Ok(()),
+                            Ok(_) => Ok(Farewell::Ours),
                             Err(_) => Err(SessionError::TakenOver),
                         }
                     }
-                    _ => Ok(()),
+                    _ => Ok(Farewell::Ours),
                 };
             }
             Some(other) => warn!(
                 ?other,
                 "the server said something this version does not know"
             ),
-            None => return Ok(()),
+            None => return Ok(Farewell::Theirs),
         }
     }
 }

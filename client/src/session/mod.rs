@@ -5,7 +5,7 @@ mod control;
 mod health;
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ngrnotok_common::link::open::{LinkError, client_end};
@@ -13,15 +13,16 @@ use ngrnotok_common::link::settings::OPEN_LIMIT;
 use ngrnotok_common::protocol::control::ControlError;
 use ngrnotok_common::protocol::resume::ChannelBinding;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, info};
 
+use self::control::Farewell;
 use crate::client::Shared;
-use crate::connect::LinkStream;
 use crate::dispatch::dispatch;
 
-/// What open requests have to finish when the user stops the client: 10 s.
+/// What open requests have to finish when the session is over: 10 s.
 pub(crate) const LEAVE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the rest has, once the link is closed: 1 s.
@@ -34,6 +35,9 @@ pub enum SessionError {
     /// The link broke.
     #[error("{0}")]
     Link(#[from] LinkError),
+    /// The connection ended, and nobody had said that it would.
+    #[error("the connection to the server broke off")]
+    BrokenOff,
     /// The control stream broke.
     #[error("{0}")]
     Control(#[from] ControlError),
@@ -82,18 +86,36 @@ pub(crate) struct Role {
     pub(crate) wants_another: CancellationToken,
     /// Cancelled when another one has replaced it.
     pub(crate) retire: CancellationToken,
+    /// Since when requests can come on it.
+    pub(crate) since: Arc<OnceLock<Instant>>,
+}
+
+impl Role {
+    /// From now on requests can come.
+    fn serves(&self) {
+        // The second time is a server that says everything twice.
+        let _ = self.since.set(Instant::now());
+    }
+}
+
+/// The server lets this link go, as it may say more than once. The news is that of the link that asks for
+/// the names; what becomes of the others is seen by nobody.
+fn wants_another(client: &Shared, role: &Role) {
+    if role.binds && !role.wants_another.is_cancelled() {
+        client.reporter.draining();
+    }
+    role.wants_another.cancel();
 }
 
 /// Serves on an open link until it ends, or until it is to end and open requests are done: `leave` is
-/// cancelled, or the link is retired.
+/// cancelled, or the link is retired. `binding` is that of the TLS connection beneath.
 pub(crate) async fn serve(
-    stream: LinkStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    binding: ChannelBinding,
     client: &Shared,
     role: &Role,
     leave: &CancellationToken,
 ) -> Result<(), SessionError> {
-    let binding = ChannelBinding::of(stream.get_ref().get_ref().1)
-        .ok_or(SessionError::Protocol("did not finish TLS"))?;
     let silent = |_| SessionError::Protocol("did not open the control stream");
     let mut link = timeout(OPEN_LIMIT, client_end(stream))
         .await
@@ -111,47 +133,83 @@ pub(crate) async fn serve(
         latency,
     };
     let mut control = pin!(control::converse(request, reply, context, leave));
-    let mut talking = true;
-    let mut limit = pin!(sleep_until(Instant::now() + LEAVE_LIMIT));
-    let mut leaving = false;
+    let (mut talking, mut over) = (true, false);
+    // First for the server to answer, then for open requests to finish.
+    let mut limit = pin!(sleep_until(Instant::now() + OPEN_LIMIT));
+    let (mut limited, mut closing) = (true, false);
+    let mut sleeps = client.sleeps.later();
     loop {
         tokio::select! {
             // Requests first: there is a bounded number of them, and the rest is rare.
             biased;
-            incoming = link.accept() => match incoming? {
-                Some((request, reply)) => {
+            incoming = link.accept() => match incoming {
+                Ok(Some((request, reply))) => {
                     let tunnels = Arc::clone(&client.tunnels);
                     let witness = client.witness.clone();
                     client.tasks.spawn(dispatch(tunnels, witness, request, reply));
                 }
-                None => return Ok(()),
+                // Any end of the connection is a good one to HTTP/2; the conversation knows better.
+                Ok(None) if talking => {
+                    let farewell = farewell(control.await)?;
+                    return farewell.map(drop).ok_or(SessionError::BrokenOff);
+                }
+                // How a link ends after its conversation is no news.
+                _ if over => return Ok(()),
+                Ok(None) => return Err(SessionError::BrokenOff),
+                Err(error) => return Err(error.into()),
             },
-            // It ends when the server ends it, or after our goodbye.
             ended = &mut control, if talking => {
                 talking = false;
-                match ended {
-                    Ok(()) => link.drain(),
-                    // The link itself knows better why it broke.
-                    Err(SessionError::Control(ControlError::Link(_)) | SessionError::Link(_)) => {}
-                    Err(refusal @ (SessionError::NameTaken(_) | SessionError::TunnelRefused(_))) => {
-                        // Our goodbye, if there is one, has to go out.
-                        link.drain();
-                        let end = async { while let Ok(Some(_)) = link.accept().await {} };
-                        let _ = timeout(FAREWELL, end).await;
-                        return Err(refusal);
-                    }
-                    Err(error) => return Err(error),
+                if let Err(SessionError::NameTaken(_) | SessionError::TunnelRefused(_)) = ended {
+                    // Our goodbye, if there is one, has to go out.
+                    link.drain();
+                    let end = async { while let Ok(Some(_)) = link.accept().await {} };
+                    let _ = timeout(FAREWELL, end).await;
+                }
+                let farewell = farewell(ended)?;
+                over = farewell.is_some();
+                link.drain();
+                // What is open finishes. A server that forgets to close the link does not keep us here.
+                if farewell == Some(Farewell::Theirs) {
+                    wants_another(client, role);
+                    (limited, closing) = (true, true);
+                    limit.as_mut().reset(Instant::now() + LEAVE_LIMIT);
                 }
             }
-            () = leave.cancelled(), if !leaving => {
-                leaving = true;
+            () = leave.cancelled(), if !closing => {
+                (limited, closing) = (true, true);
                 limit.as_mut().reset(Instant::now() + LEAVE_LIMIT);
             }
-            () = &mut limit, if leaving => {
-                debug!("open requests are cut off at the limit");
-                link.abort();
-                return Ok(());
+            () = &mut limit, if limited => {
+                limited = false;
+                if closing {
+                    debug!("open requests are cut off at the limit");
+                    link.abort();
+                    return Ok(());
+                }
+                if talking && role.since.get().is_none() {
+                    return Err(SessionError::Protocol("did not answer our requests for names"));
+                }
+            }
+            away = sleeps.next() => {
+                info!(?away, "this computer has slept; asking whether the server is still there");
+                link.probe();
             }
         }
     }
 }
+
+/// Who said goodbye; `None` if the link has broken, which knows better why.
+fn farewell(ended: Result<Farewell, SessionError>) -> Result<Option<Farewell>, SessionError> {
+    match ended {
+        Ok(farewell) => Ok(Some(farewell)),
+        Err(SessionError::Control(ControlError::Link(error))) => {
+            Ok(error.is_reset().then_some(Farewell::Theirs))
+        }
+        Err(SessionError::Link(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

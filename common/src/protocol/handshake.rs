@@ -137,6 +137,8 @@ impl Problem {
     pub const VERSION: &'static str = "version";
     /// 400 or 404: not a request for a link.
     pub const NOT_A_LINK: &'static str = "not_a_link";
+    /// Not one of ours: somebody between the two answered.
+    pub const UNKNOWN: &'static str = "unknown";
     /// 503: the server cannot take links now.
     pub const UNAVAILABLE: &'static str = "unavailable";
 

@@ -23,6 +23,10 @@ impl ConfigFile {
             check_token(token.clone(), "here")
                 .map_err(|error| self.wrong_at(&["token"], error.to_string()))?;
         }
+        if let Some(wish) = &settings.proxy {
+            wish.check()
+                .map_err(|error| self.wrong_at(&["proxy"], error.to_string()))?;
+        }
         let mut others = HashMap::new();
         for (name, words) in &settings.tunnels {
             let target = target(words).map_err(|error| self.wrong_tunnel(name, &error))?;

@@ -12,6 +12,7 @@ use ngrnotok_common::folders;
 use thiserror::Error;
 
 use crate::local::Target;
+use crate::proxy::Wish;
 use crate::settings::Settings;
 pub(super) use wrong::entry;
 
@@ -55,9 +56,9 @@ pub enum FileError {
         /// The file.
         file: PathBuf,
     },
-    /// Others can read the token in it.
+    /// Others can read the token or the password in it.
     #[error(
-        "{file} holds a token, and other users can read it (mode {mode:o}). Run: chmod 600 {file}",
+        "{file} holds a token or a password, and other users can read it (mode {mode:o}). Run: chmod 600 {file}",
         file = file.display()
     )]
     Exposed {
@@ -106,7 +107,8 @@ impl ConfigFile {
             return Err(FileError::TooLarge { file });
         }
         let config = Self::parse(path, text)?;
-        if config.settings.token.is_some() {
+        let proxy = config.settings.proxy.as_ref();
+        if config.settings.token.is_some() || proxy.is_some_and(Wish::may_hold_credentials) {
             private(path, &file)?;
         }
         Ok(Some(config))
@@ -219,7 +221,7 @@ mod tests {
             ),
             (
                 "zebra = 1",
-                "1:1: unknown key \"zebra\"; there are: server, token-file, token, server-ca, server-pin, links, log, output, tunnels",
+                "1:1: unknown key \"zebra\"; there are: server, token-file, token, server-ca, server-pin, proxy, links, log, output, tunnels",
             ),
             (
                 "[tunnel.web]",
@@ -292,6 +294,10 @@ mod tests {
                 "[tunnels.web]\nport = 1\nhost-header = 'a b'",
                 "3:15: \"a b\" is neither \"rewrite\" nor a host name with an optional port",
             ),
+            (
+                "links = 1\nproxy = 'socks4://p'",
+                "2:1: proxy in the config file names a proxy of an unknown kind; there are http://, https://, socks5:// and socks5h:// (the proxy resolves names). To do without one use --proxy none",
+            ),
             // What does not go together.
             (
                 "# ä\n\n[tunnels.web]\nname = 'x'",
@@ -340,6 +346,11 @@ mod tests {
             "token.ngrt_x = 1",
             "token = 'ngrt_x'\ntoken_file = 'a'",
             "server = 'a'\ntoken = \"\"\"\nngrt_x\nngrt_y\"\"\"",
+            "proxy = http://ngrt_x@p",
+            "proxy = 'http://ngrt_x@p:x'",
+            "proxy = 'quic://ngrt_x@p'",
+            "proxy = ['http://ngrt_x@p']",
+            "proxy = { 'http://ngrt_x@p' = 1 }",
         ] {
             let said = refused(text);
             assert!(!said.contains("ngrt"), "{text:?}: {said}");
