@@ -229,7 +229,7 @@ async fn a_server_that_never_answers_is_not_waited_for() {
     let mut server = meets!(serving, Server::silent(far));
     // It answers every PING, so the link is good.
     let ended = tokio::select! {
-        ended = serving => ended,
+        ended = timeout(SECOND * 11, serving) => ended.expect("the end of the patience"),
         ended = &mut server.calling => panic!("{ended:?}"),
     };
     assert!(matches!(ended, Err(SessionError::Protocol(_))), "{ended:?}");
