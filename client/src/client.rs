@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use http::uri::PathAndQuery;
 use ngrnotok_common::hostname::Name;
+use ngrnotok_common::protocol::control::StopCode;
 use ngrnotok_common::protocol::handshake::Problem;
 use ngrnotok_common::secret::Secret;
 use thiserror::Error;
@@ -148,9 +149,20 @@ pub enum ClientError {
     /// The name is somebody else's.
     #[error("{0}; choose another with --name, or with name = \"…\" in the config file")]
     NameTaken(String),
+    /// Our token is not for this name.
+    #[error("{0}; choose another with --name, or with name = \"…\" in the config file")]
+    NameForbidden(String),
     /// The server does not do what we ask.
     #[error("the server refuses the tunnel {0}")]
     TunnelRefused(String),
+    /// The server has ended the session for good.
+    #[error("the server has ended the session: {message}")]
+    Stopped {
+        /// Why.
+        code: StopCode,
+        /// Why, and what to do, in the server's words.
+        message: String,
+    },
     /// The first session broke before it was up.
     #[error("{0}")]
     Session(SessionError),
@@ -161,7 +173,10 @@ fn hint(problem: &Problem) -> String {
         Problem::TOKEN_MISSING => {
             ". Log in with: ngrnotok login, or give your token with --token-file FILE or in NGRNOTOK_TOKEN; the server's operator makes one with: ngrnotok-server token create --account NAME".into()
         }
-        Problem::TOKEN_REFUSED => {
+        Problem::TOKEN_REFUSED
+        | Problem::TOKEN_REVOKED
+        | Problem::TOKEN_EXPIRED
+        | Problem::TOO_MANY_FAILURES => {
             ". Ask the server's operator for another one and log in with: ngrnotok login. Where this one came from is told by: ngrnotok config check".into()
         }
         Problem::VERSION => ". Update the older of the two".into(),

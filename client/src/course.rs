@@ -102,7 +102,11 @@ impl From<Lost> for ClientError {
             Lost::Connect(ConnectError::Refused { problem, .. }) => Self::Refused(problem),
             Lost::Connect(error) => Self::Unreachable(error),
             Lost::Session(SessionError::NameTaken(message)) => Self::NameTaken(message),
+            Lost::Session(SessionError::NameForbidden(message)) => Self::NameForbidden(message),
             Lost::Session(SessionError::TunnelRefused(message)) => Self::TunnelRefused(message),
+            Lost::Session(SessionError::Stopped { code, message }) => {
+                Self::Stopped { code, message }
+            }
             Lost::Session(SessionError::TakenOver) => Self::TakenOver,
             Lost::Session(error) => Self::Session(error),
         }

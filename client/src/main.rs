@@ -16,6 +16,8 @@ use ngrnotok::local::Target;
 use ngrnotok::login::{self, LoginError};
 use ngrnotok::output::{self, Form, Opening};
 use ngrnotok::settings::{OutputWord, Settings};
+use ngrnotok_common::protocol::control::StopCode;
+use ngrnotok_common::protocol::handshake::Problem;
 use ngrnotok_common::secret::Secret;
 use ngrnotok_common::shutdown;
 use thiserror::Error;
@@ -77,13 +79,28 @@ impl Failure {
         match self {
             Self::Usage(_) | Self::Login(LoginError::Token(_)) => 2,
             Self::Client(error) | Self::Login(LoginError::Client(error)) => match error {
-                ClientError::Refused(problem) if matches!(problem.status, 401 | 403) => 3,
+                error if is_about_the_token(error) => 3,
                 ClientError::NameTaken(_) | ClientError::TakenOver => 4,
                 ClientError::Unreachable(_) => 5,
                 _ => 1,
             },
             Self::Login(_) | Self::Embedded(_) | Self::Other(_) => 1,
         }
+    }
+}
+
+/// Whether another token would mend it.
+fn is_about_the_token(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused(problem) => {
+            matches!(problem.status, 401 | 403) || problem.code == Problem::TOO_MANY_FAILURES
+        }
+        ClientError::Stopped { code, .. } => matches!(
+            code,
+            StopCode::TokenRevoked | StopCode::TokenExpired | StopCode::TokenChanged
+        ),
+        ClientError::NameForbidden(_) => true,
+        _ => false,
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::backoff::random;
 use crate::client::{ClientError, Shared};
@@ -118,6 +118,13 @@ impl Keeper {
                 replaced = Some(role.retire);
             }
             nothing_to_join = matches!(ended, Err(Lost::Session(SessionError::NoSession)));
+            if let Err(Lost::Session(SessionError::TooManyLinks(message))) = &ended
+                && !self.is_first
+            {
+                // The links that there are do; to ask again would change nothing.
+                warn!(message, "one link fewer");
+                return self.finish().await;
+            }
             let reason = match &ended {
                 Ok(()) => "the server closed the link".to_owned(),
                 Err(lost) => {

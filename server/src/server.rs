@@ -13,10 +13,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{info, warn};
 
 use crate::admin;
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::edge::{Edge, Handover};
 use crate::gate::{Gate, PublicUrls, Sessions};
@@ -31,6 +32,7 @@ use crate::shard::{Door, Doors, Shard};
 pub struct Server {
     addresses: Addresses,
     registry: Registry,
+    auth: Auth,
     threads: Vec<JoinHandle<()>>,
     admin: Option<TcpListener>,
     visitors: TaskTracker,
@@ -181,7 +183,7 @@ impl Server {
                 },
             }),
             gate: Arc::new(Gate {
-                auth: config.auth,
+                auth: config.auth.clone(),
                 sessions: Sessions::new(
                     registry.clone(),
                     config.grace,
@@ -218,6 +220,7 @@ impl Server {
         Ok(Self {
             addresses,
             registry,
+            auth: config.auth,
             threads,
             admin,
             visitors,
@@ -245,6 +248,10 @@ impl Server {
     ///
     /// Cancel safety: dropping the future ends the server at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> bool {
+        let (auth, stop) = (self.auth, self.stop.clone());
+        // As long as there are links, and not on a shard, because it reads the store.
+        let watch = async move { stop.run_until_cancelled(auth.watch()).await };
+        let _watch = AbortOnDropHandle::new(self.links.spawn(watch));
         tokio::select! {
             () = shutdown => {}
             () = serve_admin(self.admin.as_ref(), &self.drain) => {}

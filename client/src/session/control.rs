@@ -162,6 +162,7 @@ pub(super) async fn converse(
                 let tunnel = tunnel.map_or("?", |tunnel| tunnel.name.as_str());
                 let refusal = match code {
                     RefusalCode::NameTaken => SessionError::NameTaken(message),
+                    RefusalCode::NameForbidden => SessionError::NameForbidden(message),
                     _ => SessionError::TunnelRefused(format!("{tunnel}: {message}")),
                 };
                 if role.is_first_try || refusal.is_permanent() {
@@ -184,6 +185,11 @@ pub(super) async fn converse(
                 info!(message, "the server stops sending requests on this link");
                 return match code {
                     StopCode::NoSession => Err(SessionError::NoSession),
+                    StopCode::OverLimit => Err(SessionError::TooManyLinks(message)),
+                    StopCode::TokenRevoked | StopCode::TokenExpired | StopCode::TokenChanged => {
+                        client.comeback.forget();
+                        Err(SessionError::Stopped { code, message })
+                    }
                     StopCode::Replaced if !role.wants_another.is_cancelled() => {
                         match timeout(NEWS, generation.changed()).await {
                             Ok(_) => Ok(Farewell::Ours),

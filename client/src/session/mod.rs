@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ngrnotok_common::link::open::{LinkError, client_end};
 use ngrnotok_common::link::settings::OPEN_LIMIT;
-use ngrnotok_common::protocol::control::ControlError;
+use ngrnotok_common::protocol::control::{ControlError, StopCode};
 use ngrnotok_common::protocol::resume::ChannelBinding;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -47,9 +47,23 @@ pub enum SessionError {
     /// Another live session holds the name.
     #[error("{0}")]
     NameTaken(String),
+    /// Our token is not for this name.
+    #[error("{0}")]
+    NameForbidden(String),
     /// The server does not want this tunnel.
     #[error("{0}")]
     TunnelRefused(String),
+    /// Our token has as many links as it may.
+    #[error("{0}")]
+    TooManyLinks(String),
+    /// The server has ended the session for good.
+    #[error("the server has ended the session: {message}")]
+    Stopped {
+        /// Why.
+        code: StopCode,
+        /// Why, and what to do, in the server's words.
+        message: String,
+    },
     /// The session that this link was to join is gone.
     #[error("the server has no session to join")]
     NoSession,
@@ -61,7 +75,13 @@ pub enum SessionError {
 impl SessionError {
     /// Whether trying again cannot help. A name that is taken now may be our own from before a loss.
     pub(crate) fn is_permanent(&self) -> bool {
-        matches!(self, Self::TunnelRefused(_) | Self::TakenOver)
+        matches!(
+            self,
+            Self::NameForbidden(_)
+                | Self::TunnelRefused(_)
+                | Self::Stopped { .. }
+                | Self::TakenOver
+        )
     }
 }
 
@@ -160,7 +180,12 @@ pub(crate) async fn serve(
             },
             ended = &mut control, if talking => {
                 talking = false;
-                if let Err(SessionError::NameTaken(_) | SessionError::TunnelRefused(_)) = ended {
+                if let Err(
+                    SessionError::NameTaken(_)
+                    | SessionError::NameForbidden(_)
+                    | SessionError::TunnelRefused(_),
+                ) = ended
+                {
                     // Our goodbye, if there is one, has to go out.
                     link.drain();
                     let end = async { while let Ok(Some(_)) = link.accept().await {} };

@@ -2,8 +2,65 @@
 //! visitors see and the lines the developer reads.
 
 use std::fmt;
+use std::mem::discriminant;
 
 use http::StatusCode;
+
+/// A limit that somebody would have gone over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Which one.
+    pub name: LimitName,
+    /// How much it allows.
+    pub number: u32,
+}
+
+/// The limits there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LimitName {
+    /// Links of a token at once.
+    MaxLinks,
+    /// Tunnels of a token at once.
+    MaxTunnels,
+    /// Requests of a token that are open at once.
+    MaxStreams,
+    /// Requests of a token that come in a minute.
+    MaxRequestsPerMinute,
+    /// Requests that are open at once on one link: what its client can serve.
+    StreamsPerLink,
+}
+
+impl Limit {
+    /// When it is worth trying again, in seconds.
+    pub fn retry_after(self) -> u32 {
+        match self.name {
+            LimitName::MaxRequestsPerMinute => 60_u32.div_ceil(self.number.max(1)),
+            // Nobody knows when one of them ends: soon, and not at once.
+            _ => 5,
+        }
+    }
+}
+
+/// `max-streams is 20`
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}", self.name, self.number)
+    }
+}
+
+/// As it is called where it is set: `max-streams`.
+impl fmt::Display for LimitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MaxLinks => "max-links",
+            Self::MaxTunnels => "max-tunnels",
+            Self::MaxStreams => "max-streams",
+            Self::MaxRequestsPerMinute => "max-requests-per-minute",
+            Self::StreamsPerLink => "streams-per-link",
+        })
+    }
+}
 
 /// At whose door the trouble lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +96,11 @@ pub enum Cause {
     TunnelNotFound,
     /// The name is known, its client is away.
     ClientOffline,
-    /// A limit of the server or of the session is reached.
-    OverLimit,
+    /// As many requests are open as the link, or the session's token, allows. Which limit it is and
+    /// what it is at, unless a tunnel client says so.
+    OverLimit(Option<Limit>),
+    /// More requests come than the session's token allows in a minute.
+    OverRate(Option<Limit>),
     /// The local app answered a visitor's extended CONNECT, which nothing but an upgrade can succeed,
     /// with an ordinary page.
     UpgradeRefused,
@@ -74,8 +134,8 @@ struct Entry {
     fix: &'static str,
 }
 
-/// Ordered like the enum; a test holds them together.
-const CATALOGUE: [Entry; 17] = [
+/// Every cause once, in the order of the enum.
+const CATALOGUE: [Entry; 18] = [
     Entry {
         cause: Cause::BadHost,
         side: Side::Visitor,
@@ -140,13 +200,22 @@ const CATALOGUE: [Entry; 17] = [
         fix: "Start ngrnotok again, or wait until it has reconnected.",
     },
     Entry {
-        cause: Cause::OverLimit,
+        cause: Cause::OverLimit(None),
         side: Side::Edge,
         code: "over_limit",
         status: 503,
         proxy_error: "connection_limit_reached",
         title: "Too many requests are open at once",
         fix: "Try again in a moment; long-lived streams each hold one place of the tunnel.",
+    },
+    Entry {
+        cause: Cause::OverRate(None),
+        side: Side::Edge,
+        code: "over_rate",
+        status: 429,
+        proxy_error: "http_request_denied",
+        title: "Too many requests come in a minute",
+        fix: "Try again after the seconds in Retry-After; the server's operator sets the limit.",
     },
     Entry {
         cause: Cause::UpgradeRefused,
@@ -270,8 +339,20 @@ impl Cause {
         self.entry().fix
     }
 
+    /// Which limit it is about, if it is about one.
+    pub fn limit(self) -> Option<Limit> {
+        match self {
+            Self::OverLimit(limit) | Self::OverRate(limit) => limit,
+            _ => None,
+        }
+    }
+
     fn entry(self) -> &'static Entry {
-        &CATALOGUE[self as usize]
+        let is_it = |entry: &&Entry| discriminant(&entry.cause) == discriminant(&self);
+        CATALOGUE
+            .iter()
+            .find(is_it)
+            .expect("a test looks every cause up")
     }
 }
 
@@ -287,15 +368,58 @@ impl std::error::Error for Cause {}
 mod tests {
     use super::*;
 
+    /// The cause that follows another one in the enum. The compiler sees to it that none is left out.
+    fn next(cause: Cause) -> Option<Cause> {
+        Some(match cause {
+            Cause::BadHost => Cause::BadFraming,
+            Cause::BadFraming => Cause::ConnectRefused,
+            Cause::ConnectRefused => Cause::Misdirected,
+            Cause::Misdirected => Cause::ForeignHost,
+            Cause::ForeignHost => Cause::TunnelNotFound,
+            Cause::TunnelNotFound => Cause::ClientOffline,
+            Cause::ClientOffline => Cause::OverLimit(None),
+            Cause::OverLimit(_) => Cause::OverRate(None),
+            Cause::OverRate(_) => Cause::UpgradeRefused,
+            Cause::UpgradeRefused => Cause::LinkLost,
+            Cause::LinkLost => Cause::LocalRefused,
+            Cause::LocalRefused => Cause::LocalUnreachable,
+            Cause::LocalUnreachable => Cause::LocalTimeout,
+            Cause::LocalTimeout => Cause::LocalTls,
+            Cause::LocalTls => Cause::LocalBadResponse,
+            Cause::LocalBadResponse => Cause::LocalHeadTooLarge,
+            Cause::LocalHeadTooLarge => Cause::LocalClosed,
+            Cause::LocalClosed => return None,
+        })
+    }
+
     #[test]
     fn the_catalogue_is_in_the_order_of_the_enum() {
-        for (index, entry) in CATALOGUE.iter().enumerate() {
-            assert_eq!(entry.cause as usize, index, "{}", entry.code);
+        let mut cause = Some(Cause::BadHost);
+        for entry in &CATALOGUE {
+            assert_eq!(cause, Some(entry.cause), "{}", entry.code);
+            assert_eq!(entry.cause.code(), entry.code);
             assert_eq!(Cause::from_code(entry.code.as_bytes()), Some(entry.cause));
             assert!(entry.cause.status().as_u16() >= 400);
             assert!(entry.fix.ends_with('.') && !entry.title.ends_with('.'));
+            cause = cause.and_then(next);
         }
-        assert_eq!(Cause::LocalClosed as usize, CATALOGUE.len() - 1);
+        assert_eq!(cause, None);
         assert_eq!(Cause::from_code(b"from_the_future"), None);
+    }
+
+    #[test]
+    fn a_limit_is_told_with_its_number() {
+        let limit = Limit {
+            name: LimitName::MaxStreams,
+            number: 20,
+        };
+        assert_eq!(Cause::OverLimit(Some(limit)).code(), "over_limit");
+        assert_eq!(Cause::OverLimit(Some(limit)).limit(), Some(limit));
+        assert_eq!(limit.to_string(), "max-streams is 20");
+        assert_eq!(limit.retry_after(), 5);
+        for (number, retry_after) in [(1, 60), (7, 9), (60, 1), (1000, 1)] {
+            let name = LimitName::MaxRequestsPerMinute;
+            assert_eq!(Limit { name, number }.retry_after(), retry_after);
+        }
     }
 }

@@ -161,6 +161,14 @@ pub enum StopCode {
     Replaced,
     /// A link that wanted to join a session found none.
     NoSession,
+    /// The token has as many links as it may.
+    OverLimit,
+    /// The token was revoked, and with it the session.
+    TokenRevoked,
+    /// The token's time is over, and with it the session.
+    TokenExpired,
+    /// The token no longer allows what the session does.
+    TokenChanged,
     /// A code of a newer version.
     #[serde(other)]
     Other,
@@ -175,9 +183,13 @@ pub enum RefusalCode {
     NameTaken,
     /// The name is not a DNS label.
     NameInvalid,
+    /// The token is not for this name.
+    NameForbidden,
     /// The server does not offer this kind of tunnel.
     KindUnsupported,
-    /// The session has as many tunnels as it may.
+    /// The token is not for this kind of tunnel.
+    KindForbidden,
+    /// The session, or its token, has as many tunnels as it may.
     OverLimit,
     /// Names are shared within an account, and this client has none.
     PoolForbidden,
@@ -301,6 +313,14 @@ mod tests {
                 ..
             }
         ));
+        let stop = r#"{"t":"stop","code":"token_revoked","message":"…"}"#;
+        assert!(matches!(
+            serde_json::from_str(stop).unwrap(),
+            ServerMessage::Stop {
+                code: StopCode::TokenRevoked,
+                ..
+            }
+        ));
     }
 
     #[test]
@@ -312,5 +332,7 @@ mod tests {
         assert_eq!(message, ClientMessage::Bye);
         let code = serde_json::from_str::<RefusalCode>(r#""tired""#).unwrap();
         assert_eq!(code, RefusalCode::Other);
+        let code = serde_json::from_str::<StopCode>(r#""tired""#).unwrap();
+        assert_eq!(code, StopCode::Other);
     }
 }

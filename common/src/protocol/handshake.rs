@@ -133,6 +133,12 @@ impl Problem {
     pub const TOKEN_MISSING: &'static str = "token_missing";
     /// 403: the token is unknown, malformed or wrong; which of them is not told.
     pub const TOKEN_REFUSED: &'static str = "token_refused";
+    /// 403: the token was revoked.
+    pub const TOKEN_REVOKED: &'static str = "token_revoked";
+    /// 403: the token's time is over.
+    pub const TOKEN_EXPIRED: &'static str = "token_expired";
+    /// 429: the token is not accepted, like many others from this address just now.
+    pub const TOO_MANY_FAILURES: &'static str = "too_many_failures";
     /// 426: the two ends speak different versions.
     pub const VERSION: &'static str = "version";
     /// 400 or 404: not a request for a link.

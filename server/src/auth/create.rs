@@ -1,28 +1,68 @@
 //! Making tokens.
 
-use std::sync::Arc;
-
 use ngrnotok_common::secret::Secret;
 use thiserror::Error;
 
 use super::ANONYMOUS;
+use super::rules::Rules;
 use super::token::Token;
-use crate::store::{Store, StoreError, UnixSeconds};
+use crate::store::{Store, StoreError, TokenToAdd, UnixSeconds};
 
-/// Makes a token for `account`, and the account if there is none of that name. The answer is the
-/// token's whole text and the only copy of it: the store keeps a hash.
+/// A token that is to be made. From an account's name alone comes one that may do everything, for ever.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// Whose it is: the account is made if there is none of that name.
+    pub account: Box<str>,
+    /// From when on nobody is let in by it any more.
+    pub expires: Option<UnixSeconds>,
+    /// What its holder may do.
+    pub rules: Rules,
+    /// Whatever helps to know it again in a list.
+    pub note: String,
+}
+
+impl From<&str> for NewToken {
+    fn from(account: &str) -> Self {
+        Self {
+            account: account.into(),
+            expires: None,
+            rules: Rules::default(),
+            note: String::new(),
+        }
+    }
+}
+
+/// Makes a token. The answer is its whole text and the only copy of it: the store keeps a hash.
 ///
 /// Dropping the future may leave a token that nobody has seen, and so nobody can use.
 ///
 /// # Errors
 ///
-/// When no account may be called that, or the store cannot write.
-pub async fn create_token(store: &Store, account: &str) -> Result<Secret, CreateTokenError> {
-    check(account)?;
+/// When no account may be called that, the note is no line, or the store cannot write.
+pub async fn create_token(
+    store: &Store,
+    token: impl Into<NewToken>,
+) -> Result<Secret, CreateTokenError> {
+    let NewToken {
+        account,
+        expires,
+        rules,
+        note,
+    } = token.into();
+    check(&account)?;
+    if note.chars().count() > LONGEST_NOTE || note.chars().any(char::is_control) {
+        return Err(CreateTokenError::BadNote);
+    }
     let (id, text, hash) = Token::generate();
-    store
-        .add_token(Arc::from(account), id, hash, UnixSeconds::now())
-        .await?;
+    let token = TokenToAdd {
+        id,
+        account: account.into(),
+        hash,
+        note,
+        expires,
+        rules,
+    };
+    store.add_token(token, UnixSeconds::now()).await?;
     Ok(text)
 }
 
@@ -42,12 +82,16 @@ pub enum CreateTokenError {
         "name an account {ANONYMOUS:?}, which stands for clients without a token: give another name"
     )]
     ReservedName,
+    /// The note is too long, or is not one line of text.
+    #[error("keep a note with the token: give one line of at most {LONGEST_NOTE} characters")]
+    BadNote,
     /// The token could not be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 const LONGEST: usize = 64;
+const LONGEST_NOTE: usize = 200;
 
 fn check(name: &str) -> Result<(), CreateTokenError> {
     let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');

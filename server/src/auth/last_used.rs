@@ -58,8 +58,8 @@ impl LastUsed {
 
 #[cfg(test)]
 mod tests {
-    use super::super::token::Token;
     use super::*;
+    use crate::store::TokenToAdd;
 
     #[tokio::test]
     async fn uses_are_written_together_by_one_task() {
@@ -67,11 +67,9 @@ mod tests {
         let last_used = LastUsed::default();
         let mut ids = Vec::new();
         for _ in 0..100 {
-            let (id, _, hash) = Token::generate();
-            store
-                .add_token("ann".into(), id, hash, UnixSeconds(0))
-                .await
-                .unwrap();
+            let token = TokenToAdd::of("ann");
+            let id = token.id;
+            store.add_token(token, UnixSeconds(0)).await.unwrap();
             ids.push(id);
         }
 
@@ -91,11 +89,9 @@ mod tests {
     async fn what_comes_after_a_writer_has_left_starts_another() {
         let store = Store::in_memory().unwrap();
         let last_used = LastUsed::default();
-        let (id, _, hash) = Token::generate();
-        store
-            .add_token("ann".into(), id, hash, UnixSeconds(0))
-            .await
-            .unwrap();
+        let token = TokenToAdd::of("ann");
+        let id = token.id;
+        store.add_token(token, UnixSeconds(0)).await.unwrap();
 
         for at in [1000, 2000] {
             last_used.note(&store, id, UnixSeconds(at));

@@ -1,25 +1,42 @@
-//! Who may open a link: the holders of tokens and, where the server says so, anybody.
+//! Who may open a link, and what for: the holders of tokens and, where the server says so, anybody.
+//!
+//! [`Auth::admit`] answers once, at the login. What it gives, a [`Grant`], is asked at every bind, and
+//! says by itself when it no longer holds: [`Auth::watch`] looks several times a second whether a token
+//! that is in use was revoked or changed, in whichever process, or has expired.
 
 mod create;
+mod failures;
+mod grant;
 mod last_used;
+mod live;
+pub mod rules;
 pub mod token;
+mod watch;
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ngrnotok_common::secret::Secret;
 use thiserror::Error;
+use tracing::warn;
 
-pub use self::create::{CreateTokenError, create_token};
+pub use self::create::{CreateTokenError, NewToken, create_token};
+use self::failures::{Failures, Verdict};
+pub use self::grant::{Bound, Forbidden, Grant, Stop};
 use self::last_used::LastUsed;
-use self::token::{Token, TokenHash};
-use crate::store::{Store, StoreError, UnixSeconds};
+use self::live::{LiveToken, LiveTokens};
+use self::token::{Token, TokenHash, TokenId};
+use crate::store::{Revoked, Store, StoreError, UnixSeconds};
 
 /// Decides who may open a link. Clones share what they know.
 #[derive(Clone, Debug)]
 pub struct Auth {
     store: Option<Store>,
     anonymous: Anonymous,
-    nobody: Account,
+    nobody: Arc<LiveToken>,
+    live: LiveTokens,
+    failures: Arc<Mutex<Failures>>,
     last_used: LastUsed,
 }
 
@@ -30,22 +47,9 @@ pub enum Anonymous {
     Never,
     /// All of them: `--allow-anonymous`.
     Always,
-    /// As long as there is no token: a server on loopback that nobody has set up yet.
+    /// As long as there has never been a token: a server on loopback that nobody has set up yet. Once
+    /// there was one they stay out, also when it is revoked or expired.
     WhileNoTokenExists,
-}
-
-/// On whose behalf a link is open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// The account's name; `anonymous` for those without a token, and for them only.
-    pub name: Arc<str>,
-}
-
-impl Account {
-    /// Whether this is everybody who came without a token.
-    pub fn is_nobody(&self) -> bool {
-        &*self.name == ANONYMOUS
-    }
 }
 
 /// Why a link was not opened. The texts are fit for the client's eyes: they name no file of the
@@ -62,6 +66,21 @@ pub enum AuthError {
         "open a link with a token that this server does not accept: check what --token-file or NGRNOTOK_TOKEN gives, or ask the server's operator for a new one"
     )]
     TokenRefused,
+    /// The token is right and was revoked. Only its holder is told so.
+    #[error("open a link with a token that was revoked: ask the server's operator for a new one")]
+    TokenRevoked,
+    /// The token is right and its time is over. Only its holder is told so.
+    #[error("open a link with a token whose time is over: ask the server's operator for a new one")]
+    TokenExpired,
+    /// The token is not right, like many before it from the same address.
+    #[error(
+        "open a link with a token that this server does not accept, as often before from this address: check what --token-file or NGRNOTOK_TOKEN gives, and try again in {} s",
+        retry_after.as_secs()
+    )]
+    TooManyFailures {
+        /// When the address begins anew.
+        retry_after: Duration,
+    },
     /// The store could not be asked.
     #[error(
         "open a link while the server cannot look up tokens: try again, and if that does not help ask the server's operator to read its log"
@@ -76,58 +95,79 @@ impl Auth {
         Self {
             store,
             anonymous,
-            nobody: Account {
-                name: Arc::from(ANONYMOUS),
-            },
+            nobody: Arc::new(LiveToken::nobody(Arc::from(ANONYMOUS))),
+            live: LiveTokens::default(),
+            failures: Arc::default(),
             last_used: LastUsed::default(),
         }
     }
 
-    /// Whose link it is that comes with `token`. A token that was presented must be right even
-    /// where none is needed: its owner believes to be somebody.
+    /// Whose link it is that comes with `token` from `address`, and what it may do. A token that was
+    /// presented must be right even where none is needed: its owner believes to be somebody.
     ///
-    /// That a token was used is written down in the background, at most once a minute. Dropping
-    /// the future is safe.
+    /// Takes a second more from an address with many failures. That a token was used is written down in
+    /// the background, at most once a minute. Dropping the future is safe.
     ///
     /// # Errors
     ///
-    /// When a token is needed and missing, when one was presented and is not right, and when the
-    /// store cannot be read.
-    pub async fn admit(&self, token: Option<&Secret>) -> Result<Account, AuthError> {
-        self.admit_at(token, UnixSeconds::now()).await
+    /// When a token is needed and missing, when one was presented and is not right or not good any more,
+    /// and when the store cannot be read.
+    pub async fn admit(&self, token: Option<&Secret>, address: IpAddr) -> Result<Grant, AuthError> {
+        self.admit_at(token, address, UnixSeconds::now()).await
     }
 
     async fn admit_at(
         &self,
         token: Option<&Secret>,
+        address: IpAddr,
         now: UnixSeconds,
-    ) -> Result<Account, AuthError> {
-        match token {
-            Some(text) => self.admit_token(text, now).await,
-            None => self.admit_anonymous().await,
+    ) -> Result<Grant, AuthError> {
+        let Some(text) = token else {
+            return self.admit_anonymous().await;
+        };
+        if self.failures().must_wait(address) {
+            tokio::time::sleep(failures::WAIT).await;
+        }
+        let refused = match self.admit_token(text, now).await {
+            Err(refused) if !matches!(refused, AuthError::Unavailable(_)) => refused,
+            admitted => return admitted,
+        };
+        match self.failures().note(address) {
+            Verdict::Failed => Err(refused),
+            Verdict::LastFree => {
+                warn!(%address, "many wrong tokens from one address within a minute; more of them are answered 429");
+                Err(refused)
+            }
+            Verdict::TooMany(retry_after) => Err(AuthError::TooManyFailures { retry_after }),
         }
     }
 
-    async fn admit_token(&self, text: &Secret, now: UnixSeconds) -> Result<Account, AuthError> {
+    async fn admit_token(&self, text: &Secret, now: UnixSeconds) -> Result<Grant, AuthError> {
         let Some(store) = &self.store else {
             return Err(AuthError::TokenRefused);
         };
         let token = Token::parse(text.expose()).ok_or(AuthError::TokenRefused)?;
 
-        let row = store.find_token(token.id).await?;
-        let expected = row.as_ref().map_or(TokenHash::DUMMY, |row| row.hash);
-        let is_right = token.hash.matches(&expected);
-
-        let Some(row) = row.filter(|_| is_right) else {
+        let expected = store.hash_of_token(token.id, TokenHash::DUMMY).await?;
+        if !token.hash.matches(&expected) {
             return Err(AuthError::TokenRefused);
-        };
+        }
+        // Only for its holder: to read all of it takes longer than to find nothing.
+        let row = store.find_token(token.id).await?;
+        let row = row.ok_or(AuthError::TokenRefused)?;
+        if row.revoked.is_some() {
+            return Err(AuthError::TokenRevoked);
+        }
+        if row.is_expired(now) {
+            return Err(AuthError::TokenExpired);
+        }
         if row.is_due(now) {
             self.last_used.note(store, token.id, now);
         }
-        Ok(Account { name: row.account })
+        Ok(Grant::new(self.live.join(&row)))
     }
 
-    async fn admit_anonymous(&self) -> Result<Account, AuthError> {
+    async fn admit_anonymous(&self) -> Result<Grant, AuthError> {
         let welcome = match (self.anonymous, &self.store) {
             (Anonymous::Never, _) => false,
             (Anonymous::Always, _) | (Anonymous::WhileNoTokenExists, None) => true,
@@ -136,8 +176,22 @@ impl Auth {
         if !welcome {
             return Err(AuthError::TokenMissing);
         }
-        Ok(self.nobody.clone())
+        Ok(Grant::new(Arc::clone(&self.nobody)))
     }
+
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a token's power for good, in this process and every other; `None` if there is no such token.
+/// Sessions that run on it end within a second, wherever they are.
+///
+/// # Errors
+///
+/// When the store cannot write.
+pub async fn revoke_token(store: &Store, id: TokenId) -> Result<Option<Revoked>, StoreError> {
+    store.revoke_token(id, UnixSeconds::now()).await
 }
 
 /// The name of those without a token, which no account may have.
@@ -145,12 +199,17 @@ const ANONYMOUS: &str = "anonymous";
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
+    use ngrnotok_common::hostname::Name;
+    use ngrnotok_common::protocol::control::StopCode;
     use rusqlite::Connection;
 
     use super::*;
     use crate::store::scratch::Scratch;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     const EVERY: [Anonymous; 3] = [
         Anonymous::Never,
@@ -165,7 +224,10 @@ mod tests {
 
         for anonymous in EVERY {
             let auth = Auth::new(Some(store.clone()), anonymous);
-            assert_eq!(&*auth.admit(Some(&token)).await.unwrap().name, "ann");
+            assert_eq!(
+                &**auth.admit(Some(&token), HERE).await.unwrap().account(),
+                "ann"
+            );
         }
     }
 
@@ -174,14 +236,20 @@ mod tests {
         let scratch = Scratch::new();
         let server = Store::open(scratch.path()).unwrap();
         let auth = Auth::new(Some(server), Anonymous::WhileNoTokenExists);
-        assert_eq!(&*auth.admit(None).await.unwrap().name, "anonymous");
+        assert_eq!(
+            &**auth.admit(None, HERE).await.unwrap().account(),
+            "anonymous"
+        );
 
         let cli = Store::open(scratch.path()).unwrap();
         let token = create_token(&cli, "ann").await.unwrap();
 
-        assert_eq!(&*auth.admit(Some(&token)).await.unwrap().name, "ann");
+        assert_eq!(
+            &**auth.admit(Some(&token), HERE).await.unwrap().account(),
+            "ann"
+        );
         assert!(matches!(
-            auth.admit(None).await,
+            auth.admit(None, HERE).await,
             Err(AuthError::TokenMissing)
         ));
     }
@@ -204,7 +272,7 @@ mod tests {
             for store in [Some(store.clone()), None] {
                 let auth = Auth::new(store, anonymous);
                 for token in &bad {
-                    let refused = auth.admit(Some(token)).await.unwrap_err();
+                    let refused = auth.admit(Some(token), HERE).await.unwrap_err();
                     assert!(matches!(refused, AuthError::TokenRefused), "{refused:?}");
                     assert_eq!(refused.to_string(), AuthError::TokenRefused.to_string());
                 }
@@ -231,10 +299,10 @@ mod tests {
             (used(), Anonymous::WhileNoTokenExists, false),
         ] {
             let case = format!("{store:?} {anonymous:?}");
-            match Auth::new(store, anonymous).admit(None).await {
-                Ok(account) => {
+            match Auth::new(store, anonymous).admit(None, HERE).await {
+                Ok(grant) => {
                     assert!(welcome, "{case}");
-                    assert_eq!(&*account.name, "anonymous");
+                    assert_eq!(&**grant.account(), "anonymous");
                 }
                 Err(refused) => {
                     assert!(!welcome, "{case}");
@@ -254,7 +322,9 @@ mod tests {
         let auth = Auth::new(Some(store.clone()), Anonymous::Never);
 
         for (at, noted) in [(1000, 1000), (1030, 1000), (1061, 1061)] {
-            auth.admit_at(Some(&token), UnixSeconds(at)).await.unwrap();
+            auth.admit_at(Some(&token), HERE, UnixSeconds(at))
+                .await
+                .unwrap();
             auth.last_used.written().await;
             let row = store.find_token(id).await.unwrap().unwrap();
             assert_eq!(row.last_used, Some(UnixSeconds(noted)), "at {at}");
@@ -269,7 +339,7 @@ mod tests {
         let auth = Auth::new(Some(store.clone()), Anonymous::Never);
 
         let wrong = Secret::new(format!("{head}_{}", flip_last(secret)));
-        auth.admit(Some(&wrong)).await.unwrap_err();
+        auth.admit(Some(&wrong), HERE).await.unwrap_err();
         auth.last_used.written().await;
 
         let id = Token::parse(token.expose()).unwrap().id;
@@ -292,7 +362,9 @@ mod tests {
         // Less than the busy timeout, so that waiting for the lock would be found out.
         let admissions = async {
             for token in tokens.iter().cycle().take(20) {
-                auth.admit_at(Some(token), UnixSeconds(1000)).await.unwrap();
+                auth.admit_at(Some(token), HERE, UnixSeconds(1000))
+                    .await
+                    .unwrap();
             }
         };
         tokio::time::timeout(Duration::from_secs(4), admissions)
@@ -323,7 +395,7 @@ mod tests {
             .unwrap();
 
         for _ in 0..2 {
-            auth.admit(Some(&token)).await.unwrap();
+            auth.admit(Some(&token), HERE).await.unwrap();
             auth.last_used.written().await;
         }
     }
@@ -335,13 +407,219 @@ mod tests {
         let token = create_token(&store, "ann").await.unwrap();
         let auth = Auth::new(Some(store), Anonymous::WhileNoTokenExists);
         let other = Connection::open(scratch.path().join("server.db")).unwrap();
-        other.execute_batch("DROP TABLE tokens").unwrap();
+        other
+            .execute_batch("DROP TABLE tokens; DROP TABLE accounts")
+            .unwrap();
 
         for presented in [Some(&token), None] {
-            let refused = auth.admit(presented).await.unwrap_err();
+            let refused = auth.admit(presented, HERE).await.unwrap_err();
             assert!(matches!(refused, AuthError::Unavailable(_)), "{refused:?}");
             assert!(!refused.to_string().contains("server.db"), "{refused}");
         }
+    }
+
+    #[tokio::test]
+    async fn only_the_holder_learns_that_a_token_was_revoked_or_has_expired() {
+        let store = Store::in_memory().unwrap();
+        let revoked = create_token(&store, "ann").await.unwrap();
+        let id = Token::parse(revoked.expose()).unwrap().id;
+        revoke_token(&store, id).await.unwrap().unwrap();
+        let expired = NewToken {
+            expires: Some(UnixSeconds(1000)),
+            ..NewToken::from("ann")
+        };
+        let expired = create_token(&store, expired).await.unwrap();
+        let auth = Auth::new(Some(store), Anonymous::Always);
+
+        let at = async |token: &Secret, now| {
+            let now = UnixSeconds(now);
+            auth.admit_at(Some(token), HERE, now).await
+        };
+        at(&expired, 999).await.unwrap();
+        let refused = at(&expired, 1000).await.unwrap_err();
+        assert!(matches!(refused, AuthError::TokenExpired), "{refused:?}");
+        let refused = at(&revoked, 0).await.unwrap_err();
+        assert!(matches!(refused, AuthError::TokenRevoked), "{refused:?}");
+        for token in [&expired, &revoked] {
+            let (head, secret) = token.expose().rsplit_once('_').unwrap();
+            let wrong = Secret::new(format!("{head}_{}", flip_last(secret)));
+            let refused = at(&wrong, 1000).await.unwrap_err();
+            assert!(matches!(refused, AuthError::TokenRefused), "{refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn those_without_a_token_stay_out_once_there_was_one() {
+        let store = Store::in_memory().unwrap();
+        let auth = Auth::new(Some(store.clone()), Anonymous::WhileNoTokenExists);
+        auth.admit(None, HERE).await.unwrap();
+        let token = create_token(&store, "ann").await.unwrap();
+        let id = Token::parse(token.expose()).unwrap().id;
+        revoke_token(&store, id).await.unwrap().unwrap();
+        let refused = auth.admit(None, HERE).await.unwrap_err();
+        assert!(matches!(refused, AuthError::TokenMissing), "{refused:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wrong_tokens_are_counted_and_right_ones_get_in_all_the_same() {
+        let store = Store::in_memory().unwrap();
+        let right = create_token(&store, "ann").await.unwrap();
+        let (_, wrong, _) = Token::generate();
+        let auth = Auth::new(Some(store), Anonymous::Never);
+        let took = async |token: &Secret, address| {
+            let began = tokio::time::Instant::now();
+            (auth.admit(Some(token), address).await, began.elapsed())
+        };
+        for _ in 0..10 {
+            let (refused, took) = took(&wrong, HERE).await;
+            let refused = refused.unwrap_err();
+            assert!(matches!(refused, AuthError::TokenRefused), "{refused:?}");
+            assert_eq!(took, Duration::ZERO);
+        }
+        // From now on the right one takes as long as the wrong one.
+        let (refused, wait) = took(&wrong, HERE).await;
+        let Err(AuthError::TooManyFailures { retry_after }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(retry_after + wait, Duration::from_secs(60));
+        let (admitted, same_wait) = took(&right, HERE).await;
+        assert_eq!(&**admitted.unwrap().account(), "ann");
+        assert_eq!(same_wait, wait);
+        // A missing token is no wrong one, and another address is another one.
+        let refused = auth.admit(None, HERE).await.unwrap_err();
+        assert!(matches!(refused, AuthError::TokenMissing), "{refused:?}");
+        let (refused, took) = took(&wrong, Ipv4Addr::new(192, 0, 2, 1).into()).await;
+        assert!(matches!(refused, Err(AuthError::TokenRefused)));
+        assert_eq!(took, Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_token_takes_as_long_as_a_wrong_one() {
+        const RUNS: u32 = 400;
+
+        let scratch = Scratch::new();
+        let store = Store::open(scratch.path()).unwrap();
+        let right = create_token(&store, "ann").await.unwrap();
+        let (head, secret) = right.expose().rsplit_once('_').unwrap();
+        let wrong = Secret::new(format!("{head}_{}", flip_last(secret)));
+        let (_, unknown, _) = Token::generate();
+        let auth = Auth::new(Some(store), Anonymous::Never);
+
+        let mut times = [Vec::new(), Vec::new()];
+        let mut said = [String::new(), String::new()];
+        for run in 0..RUNS {
+            // In turns, so that both meet the same machine.
+            for (at, token) in [&unknown, &wrong].into_iter().enumerate() {
+                let address = IpAddr::V4(run.into());
+                let began = tokio::time::Instant::now();
+                let refused = auth.admit(Some(token), address).await.unwrap_err();
+                times[at].push(began.elapsed());
+                said[at] = format!("{refused:?} {refused}");
+            }
+        }
+        assert_eq!(said[0], said[1]);
+        let [unknown, wrong] = times.map(|mut times| {
+            times.sort();
+            times[times.len() / 2].as_secs_f64()
+        });
+        let ratio = unknown / wrong;
+        println!("unknown {unknown:.6} s, wrong {wrong:.6} s, ratio {ratio:.2}");
+        assert!((0.4..2.5).contains(&ratio), "{unknown} s and {wrong} s");
+    }
+
+    #[tokio::test]
+    async fn what_another_process_does_to_a_token_reaches_those_who_use_it() {
+        let scratch = Scratch::new();
+        let auth = Auth::new(Some(Store::open(scratch.path()).unwrap()), Anonymous::Never);
+        let cli = Store::open(scratch.path()).unwrap();
+        let mut watch = std::pin::pin!(auth.watch());
+        for (change, code) in [
+            ("SET revoked = 1", StopCode::TokenRevoked),
+            ("SET expires = 1", StopCode::TokenExpired),
+            ("SET names = 'b*'", StopCode::TokenChanged),
+            ("SET kinds = 'tcp'", StopCode::TokenChanged),
+            ("SET id = 'lost'", StopCode::TokenRevoked),
+            // Nothing happens but that its time comes.
+            ("SET note = 'soon'", StopCode::TokenExpired),
+        ] {
+            let mut token = NewToken::from("ann");
+            if change.contains("soon") {
+                token.expires = Some(UnixSeconds(UnixSeconds::now().0 + 2));
+            }
+            let token = create_token(&cli, token).await.unwrap();
+            let grant = auth.admit(Some(&token), HERE).await.unwrap();
+            let _api = grant.bind("http", &Name::parse("api").unwrap()).unwrap();
+            let other = Connection::open(scratch.path().join("server.db")).unwrap();
+            let change = format!("UPDATE tokens {change} WHERE revoked IS NULL AND id <> 'lost'");
+            other.execute_batch(&change).unwrap();
+            let ended = async {
+                tokio::select! {
+                    stop = grant.ended() => stop,
+                    never = &mut watch => match never {},
+                }
+            };
+            let stop = tokio::time::timeout(Duration::from_secs(10), ended);
+            assert_eq!(stop.await.expect(&change).code, code, "{change}");
+            drop(grant);
+            other
+                .execute_batch("UPDATE tokens SET revoked = 1")
+                .unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_revoked_between_two_looks_at_it_does_not_slip_through() {
+        let store = Store::in_memory().unwrap();
+        let auth = Auth::new(Some(store.clone()), Anonymous::Never);
+        let token = create_token(&store, "ann").await.unwrap();
+        let id = Token::parse(token.expose()).unwrap().id;
+        // Somebody else keeps the watch busy, so that it has seen all changes.
+        let other = create_token(&store, "bob").await.unwrap();
+        let _bob = auth.admit(Some(&other), HERE).await.unwrap();
+        let stale = store.find_token(id).await.unwrap().unwrap();
+        revoke_token(&store, id).await.unwrap();
+        let mut watch = std::pin::pin!(auth.watch());
+        let seen = tokio::time::timeout(Duration::from_millis(500), &mut watch).await;
+        assert!(seen.is_err(), "it never ends");
+
+        let grant = Grant::new(auth.live.join(&stale));
+
+        let ended = async {
+            tokio::select! {
+                stop = grant.ended() => stop.code,
+                never = watch => match never {},
+            }
+        };
+        let code = tokio::time::timeout(Duration::from_secs(10), ended).await;
+        assert_eq!(code.unwrap(), StopCode::TokenRevoked);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_ends_nobodys_session() {
+        let scratch = Scratch::new();
+        let store = Store::open(scratch.path()).unwrap();
+        let token = create_token(&store, "ann").await.unwrap();
+        let auth = Auth::new(Some(store), Anonymous::Never);
+        let grant = auth.admit(Some(&token), HERE).await.unwrap();
+        let other = Connection::open(scratch.path().join("server.db")).unwrap();
+        other
+            .execute_batch("ALTER TABLE accounts RENAME TO lost")
+            .unwrap();
+        let ended = async {
+            tokio::select! {
+                stop = grant.ended() => stop,
+                never = auth.watch() => match never {},
+            }
+        };
+        let mut ended = std::pin::pin!(ended);
+        let quiet = tokio::time::timeout(Duration::from_secs(1), &mut ended).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+        // And when it works again, the watch goes on.
+        other
+            .execute_batch("ALTER TABLE lost RENAME TO accounts; UPDATE tokens SET revoked = 1")
+            .unwrap();
+        let stop = tokio::time::timeout(Duration::from_secs(10), ended).await;
+        assert_eq!(stop.unwrap().code, StopCode::TokenRevoked);
     }
 
     fn flip_last(secret: &str) -> String {

@@ -47,7 +47,8 @@ impl Token {
 pub struct TokenId(u64);
 
 impl TokenId {
-    fn parse(digits: &str) -> Option<Self> {
+    /// Reads the 12 hex digits of an id.
+    pub fn parse(digits: &str) -> Option<Self> {
         if digits.len() != ID_DIGITS || !is_hex(digits) {
             return None;
         }

@@ -62,7 +62,7 @@ pub(super) fn cause(cause: Cause, taste: Taste) -> Response<EdgeBody> {
         HeaderValue::try_from(format!(
             "ngrnotok; error={}; details=\"{}\"",
             cause.proxy_error(),
-            cause.title()
+            title(cause)
         ))
         .expect("the catalogue is visible ASCII without quotes"),
     );
@@ -73,7 +73,18 @@ pub(super) fn cause(cause: Cause, taste: Taste) -> Response<EdgeBody> {
     if cause.status() == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
     }
+    if let Some(limit) = cause.limit() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(limit.retry_after()));
+    }
     response
+}
+
+/// What happened, with the limit that it is about.
+fn title(cause: Cause) -> String {
+    match cause.limit() {
+        Some(limit) => format!("{} ({limit})", cause.title()),
+        None => cause.title().to_owned(),
+    }
 }
 
 /// Sends a visitor of the plain port to the same address under https.
@@ -102,14 +113,17 @@ pub(super) fn redirect_to_https(
 }
 
 fn problem(cause: Cause) -> String {
-    json!({
+    let mut problem = json!({
         "type": "about:blank",
         "status": cause.status().as_u16(),
         "code": cause.code(),
-        "title": cause.title(),
+        "title": title(cause),
         "detail": cause.fix(),
-    })
-    .to_string()
+    });
+    if let Some(limit) = cause.limit() {
+        problem["limit"] = json!({ "name": limit.name.to_string(), "number": limit.number });
+    }
+    problem.to_string()
 }
 
 /// A page of its own: nothing of the request is shown in it, so nothing can be smuggled into it.
@@ -140,7 +154,7 @@ fn page(cause: Cause) -> String {
     format!(
         include_str!("respond.html"),
         status = cause.status().as_u16(),
-        title = cause.title(),
+        title = title(cause),
         fix = cause.fix(),
         code = cause.code(),
         side = side,

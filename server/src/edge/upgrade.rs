@@ -9,12 +9,11 @@ use http_body::Body;
 use ngrnotok_common::headers;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::protocol::stream;
-use ngrnotok_common::splice::StreamEnd;
 
 use super::activity::OpenRequest;
 use super::forward::read_answer;
 use super::respond::EdgeBody;
-use crate::session::{Session, Switch, SwitchedGuard};
+use crate::session::{PacedEnd, Session, Switch, SwitchedGuard};
 
 const WEBSOCKET: &str = "websocket";
 
@@ -81,7 +80,7 @@ pub(super) struct Switched {
     /// matter.
     pub(super) head: Response<()>,
     /// The local app's end; the request is open as long as it.
-    pub(super) link: StreamEnd<(SwitchedGuard, OpenRequest)>,
+    pub(super) link: PacedEnd<(SwitchedGuard, OpenRequest)>,
 }
 
 /// Asks the session for an upgrade. `head` is ready for the link but for what makes it a CONNECT.

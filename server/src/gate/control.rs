@@ -12,6 +12,7 @@ use tracing::info;
 
 use super::Gate;
 use super::sessions::{BindError, Owned};
+use crate::auth::Forbidden;
 use crate::session::Link;
 
 /// Why the conversation on a link is over.
@@ -33,7 +34,7 @@ pub(super) async fn converse(
     session: &Owned,
     link: &Link,
     mut reader: Reader<ClientMessage>,
-    mut writer: Writer<ServerMessage>,
+    writer: &mut Writer<ServerMessage>,
 ) -> Result<End, ControlError> {
     let mut bound = HashMap::new();
     let mut told_to_leave = false;
@@ -106,7 +107,7 @@ fn bind(
         return refused(RefusalCode::NameTaken, message);
     }
     let url = gate.urls.of(&name);
-    match session.bind(name.clone(), id, pool) {
+    match session.bind(kind, name.clone(), id, pool) {
         Ok(()) => {
             info!(session = %session.session().id(), url, "name bound");
             bound.insert(id, name);
@@ -117,6 +118,9 @@ fn bind(
                 BindError::Taken(_) => RefusalCode::NameTaken,
                 BindError::TooMany | BindError::Ended => RefusalCode::OverLimit,
                 BindError::NobodysPool => RefusalCode::PoolForbidden,
+                BindError::Forbidden(Forbidden::Name { .. }) => RefusalCode::NameForbidden,
+                BindError::Forbidden(Forbidden::Kind { .. }) => RefusalCode::KindForbidden,
+                BindError::Forbidden(Forbidden::TooMany(_)) => RefusalCode::OverLimit,
             };
             refused(code, error.to_string())
         }

@@ -1,6 +1,7 @@
 //! The first request of a tunnel client, in plain HTTP/1.1: who is it, and may it come in?
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::error;
 
 use super::GateError;
-use crate::auth::{Account, Auth, AuthError};
+use crate::auth::{Auth, AuthError, Grant};
 
 /// A request for a link is a few hundred bytes; 16 KiB leaves room for long tokens.
 const BUFFER: usize = 16 * 1024;
@@ -30,7 +31,7 @@ const BUFFER: usize = 16 * 1024;
 /// A client that has been let in.
 #[derive(Debug)]
 pub(super) struct Admitted {
-    pub(super) account: Account,
+    pub(super) grant: Grant,
     pub(super) user_agent: String,
 }
 
@@ -39,6 +40,7 @@ pub(super) struct Admitted {
 /// Cancel safety: dropping the future closes the connection.
 pub(super) async fn admit<S>(
     stream: TlsStream<S>,
+    peer: SocketAddr,
     auth: &Auth,
 ) -> Result<(Rewound<TlsStream<S>>, ChannelBinding, Admitted), GateError>
 where
@@ -48,7 +50,7 @@ where
         .ok_or(GateError::Protocol("has not finished its TLS handshake"))?;
     let outcome = Mutex::new(None);
     let service = service_fn(async |request: Request<Incoming>| {
-        let (response, result) = judge(request, auth).await;
+        let (response, result) = judge(request, peer, auth).await;
         *outcome.lock().expect("held for this line alone") = Some(result);
         Ok::<_, Infallible>(response)
     });
@@ -72,25 +74,33 @@ where
 
 type Outcome = Result<(Admitted, OnUpgrade), Problem>;
 
-async fn judge(mut request: Request<Incoming>, auth: &Auth) -> (Response<Full<Bytes>>, Outcome) {
+async fn judge(
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+    auth: &Auth,
+) -> (Response<Full<Bytes>>, Outcome) {
     let upgrade = hyper::upgrade::on(&mut request);
-    match admitted(&request, auth).await {
+    match admitted(&request, peer, auth).await {
         Ok(admitted) => (switching_protocols(), Ok((admitted, upgrade))),
-        Err(problem) => (refusal(problem.clone()), Err(problem)),
+        Err((problem, retry_after)) => (refusal(problem.clone(), retry_after), Err(problem)),
     }
 }
 
-async fn admitted(request: &Request<Incoming>, auth: &Auth) -> Result<Admitted, Problem> {
+/// A refusal, and the seconds after which it is worth asking again.
+type Refusal = (Problem, Option<u64>);
+
+async fn admitted(
+    request: &Request<Incoming>,
+    peer: SocketAddr,
+    auth: &Auth,
+) -> Result<Admitted, Refusal> {
     let LinkRequest { token, user_agent } =
-        LinkRequest::read(request).map_err(|error| not_a_link(&error))?;
-    let account = auth
-        .admit(token.as_ref())
+        LinkRequest::read(request).map_err(|error| (not_a_link(&error), None))?;
+    let grant = auth
+        .admit(token.as_ref(), peer.ip())
         .await
         .map_err(|error| refused(&error))?;
-    Ok(Admitted {
-        account,
-        user_agent,
-    })
+    Ok(Admitted { grant, user_agent })
 }
 
 fn not_a_link(error: &NotALink) -> Problem {
@@ -102,7 +112,7 @@ fn not_a_link(error: &NotALink) -> Problem {
     Problem::new(status, code, error.to_string())
 }
 
-fn refused(error: &AuthError) -> Problem {
+fn refused(error: &AuthError) -> Refusal {
     let (status, code, title) = match error {
         AuthError::TokenMissing => (
             StatusCode::UNAUTHORIZED,
@@ -114,6 +124,21 @@ fn refused(error: &AuthError) -> Problem {
             Problem::TOKEN_REFUSED,
             "the server does not accept this token",
         ),
+        AuthError::TokenRevoked => (
+            StatusCode::FORBIDDEN,
+            Problem::TOKEN_REVOKED,
+            "this token was revoked",
+        ),
+        AuthError::TokenExpired => (
+            StatusCode::FORBIDDEN,
+            Problem::TOKEN_EXPIRED,
+            "this token's time is over",
+        ),
+        AuthError::TooManyFailures { .. } => (
+            StatusCode::TOO_MANY_REQUESTS,
+            Problem::TOO_MANY_FAILURES,
+            "the server does not accept this token, and no more tries from this address for now",
+        ),
         AuthError::Unavailable(cause) => {
             error!(error = %cause, source = ?std::error::Error::source(cause), "tokens cannot be looked up");
             (
@@ -123,16 +148,22 @@ fn refused(error: &AuthError) -> Problem {
             )
         }
     };
-    Problem::new(status, code, title).with_detail(format!("failed to {error}"))
+    let retry_after = match error {
+        AuthError::TooManyFailures { retry_after } => Some(retry_after.as_secs() + 1),
+        AuthError::Unavailable(_) => Some(5),
+        _ => None,
+    };
+    let problem = Problem::new(status, code, title).with_detail(format!("failed to {error}"));
+    (problem, retry_after)
 }
 
-fn refusal(problem: Problem) -> Response<Full<Bytes>> {
+fn refusal(problem: Problem, retry_after: Option<u64>) -> Response<Full<Bytes>> {
     let mut response: Response<Full<Bytes>> = problem.into_response();
     let status = response.status();
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    if let Some(seconds) = retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if status == StatusCode::UPGRADE_REQUIRED {
         // RFC 9110 §15.5.22: the answer names what to upgrade to.

@@ -7,6 +7,7 @@ mod handshake;
 mod sessions;
 
 use std::fmt;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,10 +31,12 @@ use tokio::time::{error::Elapsed, timeout};
 use tokio_rustls::StartHandshake;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::field::display;
 use tracing::{debug, info};
 
 pub use self::sessions::Sessions;
-use crate::auth::Auth;
+use self::sessions::Unopened;
+use crate::auth::{Auth, Stop};
 use crate::session::{Link, ShardId};
 use control::End;
 
@@ -130,7 +133,9 @@ impl Gate {
         if let Err(error) = self.serve(here, hello, peer).await {
             match &error {
                 // The operator wants to see who is turned away; strangers' noise is not for the log.
-                GateError::Refused(_) => info!(%peer, %error, "link refused"),
+                GateError::Refused(problem) if problem.code != Problem::TOO_MANY_FAILURES => {
+                    info!(%peer, %error, "link refused");
+                }
                 _ => debug!(%peer, %error, "link ended"),
             }
         }
@@ -146,7 +151,7 @@ impl Gate {
         let opening = async {
             let hello = StartHandshake::from_parts(hello.accepted, ReadAhead::new(hello.io));
             let stream = hello.into_stream(Arc::clone(&self.tls)).await?;
-            handshake::admit(stream, &self.auth).await
+            handshake::admit(stream, peer, &self.auth).await
         };
         let (stream, binding, admitted) = tokio::select! {
             opened = timeout(OPEN_LIMIT, opening) => opened??,
@@ -165,35 +170,47 @@ impl Gate {
         else {
             return Err(GateError::Protocol("did not say hello"));
         };
-        let account = Arc::clone(&admitted.account.name);
+        let handshake::Admitted { grant, user_agent } = admitted;
         let handle = Link::new(here, requests, self.most_requests);
-        let opened = self
-            .sessions
-            .open(admitted.account, resume.as_ref(), &binding, handle);
-        let Ok(opened) = opened else {
-            let stop = ServerMessage::Stop {
-                code: StopCode::NoSession,
-                message: "there is no such session to join".to_owned(),
-            };
-            writer.send(&stop).await?;
-            return self.farewell(link, Some(self.drain_limit)).await;
+        let opened = self.sessions.open(grant, resume.as_ref(), &binding, handle);
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(unopened) => {
+                let stop = ServerMessage::Stop {
+                    code: match unopened {
+                        Unopened::NoSession => StopCode::NoSession,
+                        Unopened::TooManyLinks(_) => StopCode::OverLimit,
+                    },
+                    message: unopened.to_string(),
+                };
+                writer.send(&stop).await?;
+                return self.farewell(link, Some(self.drain_limit), pending()).await;
+            }
         };
         let session = opened.session;
-        let id = session.session().id();
-        info!(session = %id, %account, %peer, agent = admitted.user_agent, version, os, resumed = opened.resumed, "link open");
+        let (id, grant) = (session.session().id(), session.grant());
+        let (account, token) = (grant.account(), grant.token().map(display));
+        info!(session = %id, %account, token, %peer, agent = user_agent, version, os, resumed = opened.resumed, "link open");
         let welcome = ServerMessage::Welcome {
             session: id,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             account: account.to_string(),
             resume: opened.secret,
         };
-        let ended = async {
+        let conversation = async {
             writer.send(&welcome).await?;
-            control::converse(self, &session, opened.link.link(), reader, writer).await
-        }
-        .await;
+            control::converse(self, &session, opened.link.link(), reader, &mut writer).await
+        };
+        let ended = tokio::select! {
+            ended = conversation => ended,
+            stop = grant.ended() => {
+                session.leave();
+                drop(opened.link);
+                return stopped(link, writer, stop).await;
+            }
+        };
         // No further requests; open ones still finish.
-        drop(opened.link);
+        drop((opened.link, writer));
         match &ended {
             Ok(why) => info!(session = %id, ?why, "link ended"),
             Err(ControlError::Link(_)) => {
@@ -213,22 +230,34 @@ impl Gate {
         }
         match ended {
             // A WebSocket on an old link may go on for days.
-            Ok(End::Replaced | End::ClientRetired) => self.farewell(link, None).await,
-            Ok(_) => self.farewell(link, Some(self.drain_limit)).await,
+            Ok(End::Replaced | End::ClientRetired) => {
+                self.farewell(link, None, grant.ended()).await
+            }
+            Ok(_) => {
+                let limit = Some(self.drain_limit);
+                self.farewell(link, limit, grant.ended()).await
+            }
             Err(_) => Ok(()),
         }
     }
 
-    /// Lets the client end a link on which nothing new comes, for so long.
-    async fn farewell(&self, mut link: LinkTask, limit: Option<Duration>) -> Result<(), GateError> {
+    /// Lets the client end a link on which nothing new comes, for so long, and not longer than its token is
+    /// good.
+    async fn farewell(
+        &self,
+        mut link: LinkTask,
+        limit: Option<Duration>,
+        over: impl Future<Output = Stop>,
+    ) -> Result<(), GateError> {
         let limit = async {
             match limit {
                 Some(limit) => tokio::time::sleep(limit).await,
-                None => std::future::pending().await,
+                None => pending().await,
             }
         };
         tokio::select! {
             _ = &mut link => {}
+            _ = over => {}
             () = self.stop.cancelled() => {
                 let _ = timeout(FAREWELL, link).await;
             }
@@ -240,6 +269,25 @@ impl Gate {
 
 /// What drives a link; dropping it ends the link.
 type LinkTask = AbortOnDropHandle<Result<(), LinkError>>;
+
+/// Tells a client that its session is over, and ends the link with all that is open on it.
+async fn stopped(
+    link: LinkTask,
+    mut writer: Writer<ServerMessage>,
+    stop: Stop,
+) -> Result<(), GateError> {
+    let Stop { code, message } = stop;
+    let told = async {
+        writer.send(&ServerMessage::Stop { code, message }).await?;
+        // A client that obeys closes the link itself.
+        let _ = link.await;
+        Ok(())
+    };
+    timeout(LAST_WORDS, told).await.unwrap_or(Ok(()))
+}
+
+/// How long a client whose session is over may take to read why: 0.5 s.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How long a link may take to say goodbye on the wire when the server stops.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::id::{SessionId, TunnelId};
+use ngrnotok_common::protocol::cause::Limit;
 use ngrnotok_common::protocol::control::Resume;
 use ngrnotok_common::protocol::resume::{ChannelBinding, Verifier, new_secret};
 use ngrnotok_common::secret::Secret;
@@ -20,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use crate::auth::Account;
+use crate::auth::{Bound, Forbidden, Grant};
 use crate::registry::{Claim, NameTaken, Registry, Route, Terms};
 use crate::session::{Arrival, Attached, Link, Session};
 
@@ -41,13 +43,19 @@ pub struct Sessions {
 /// A session as its owner sees it.
 pub(super) struct Owned {
     session: Session,
-    account: Account,
+    grant: Grant,
     registry: Registry,
     right: Mutex<Right>,
     /// `None` once the session has ended. Whoever holds the lock sees either a living session or its end,
     /// and nothing between.
-    names: Mutex<Option<HashMap<Name, Claim>>>,
+    names: Mutex<Option<HashMap<Name, Held>>>,
     left: CancellationToken,
+}
+
+/// A name that a session holds, and the leave of its token to hold it.
+struct Held {
+    claim: Claim,
+    _bound: Bound,
 }
 
 /// Who may come back: the holder of the newest secret. The one before it is good, too, until the newest
@@ -67,9 +75,23 @@ pub(super) struct Opened {
     pub(super) resumed: bool,
 }
 
-/// A link wanted to join a session that is not there, or not its own.
-#[derive(Debug)]
-pub(super) struct NoSession;
+/// Why a link belongs to no session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unopened {
+    #[error("there is no such session to join")]
+    NoSession,
+    #[error(
+        "this token has as many links as it may ({0}): end another client that uses it, or ask the server's operator for a higher limit"
+    )]
+    TooManyLinks(Limit),
+}
+
+/// Why a link has not come back to a session.
+enum Unresumed {
+    /// It is not for one that lives; here it is again.
+    Other(Link),
+    TooManyLinks(Limit),
+}
 
 /// Why a name is not bound.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +102,8 @@ pub(super) enum BindError {
     TooMany,
     #[error("a name is shared within an account: --pool needs a token")]
     NobodysPool,
+    #[error("{0}")]
+    Forbidden(#[from] Forbidden),
     #[error("the session has ended")]
     Ended,
 }
@@ -108,25 +132,28 @@ impl Sessions {
     /// Gives a link to the session that its client asks for: the one it had, or else a new one.
     pub(super) fn open(
         &self,
-        account: Account,
+        grant: Grant,
         resume: Option<&Resume>,
         binding: &ChannelBinding,
         link: Link,
-    ) -> Result<Opened, NoSession> {
+    ) -> Result<Opened, Unopened> {
         let mut link = link;
         if let Some(resume) = resume {
-            match self.resume(&account, resume, binding, link) {
+            match self.resume(&grant, resume, binding, link) {
                 Ok(opened) => return Ok(opened),
-                Err(_) if resume.join => return Err(NoSession),
-                Err(unused) => link = unused,
+                Err(Unresumed::TooManyLinks(limit)) => return Err(Unopened::TooManyLinks(limit)),
+                Err(Unresumed::Other(_)) if resume.join => return Err(Unopened::NoSession),
+                Err(Unresumed::Other(unused)) => link = unused,
             }
         }
+        let counted = grant.link().map_err(Unopened::TooManyLinks)?;
         let (secret, id) = (new_secret(), SessionId::random());
-        let session = Session::new(id, self.patience, self.tasks.clone());
-        let link = session.attach(link, Arrival::Joins);
+        let limits = Arc::clone(grant.limits());
+        let session = Session::new(id, self.patience, limits, self.tasks.clone());
+        let link = session.attach(link, Arrival::Joins, counted);
         let owned = Arc::new(Owned {
             session,
-            account,
+            grant,
             registry: self.registry.clone(),
             right: Mutex::new(Right {
                 newest: Verifier::of(&secret),
@@ -145,31 +172,38 @@ impl Sessions {
         })
     }
 
-    /// Gives the link back if it is not for a session that lives.
+    /// Only the token that a session was opened by leads back to it: what its names were allowed by must
+    /// be what ends it.
     fn resume(
         &self,
-        account: &Account,
+        grant: &Grant,
         resume: &Resume,
         binding: &ChannelBinding,
         link: Link,
-    ) -> Result<Opened, Link> {
+    ) -> Result<Opened, Unresumed> {
         let found = self.live.get(&resume.session).map(|live| Arc::clone(&live));
-        let Some(owned) = found.filter(|owned| owned.account == *account) else {
-            return Err(link);
+        let Some(owned) = found.filter(|owned| owned.grant.is_of_the_same_token(grant)) else {
+            return Err(Unresumed::Other(link));
         };
         let mut right = owned.right();
         if !right.admits(resume, binding) {
-            return Err(link);
+            return Err(Unresumed::Other(link));
         }
         let names = owned.names();
         if names.is_none() {
-            return Err(link);
+            return Err(Unresumed::Other(link));
         }
-        let (arrival, secret) = match resume.join {
-            true => (Arrival::Joins, None),
-            false => (Arrival::Replaces, Some(right.renew(resume, binding))),
+        let (arrival, counted, secret) = match resume.join {
+            true => {
+                let counted = owned.grant.link().map_err(Unresumed::TooManyLinks)?;
+                (Arrival::Joins, counted, None)
+            }
+            false => {
+                let secret = right.renew(resume, binding);
+                (Arrival::Replaces, owned.grant.link_instead(), Some(secret))
+            }
         };
-        let link = owned.session.attach(link, arrival);
+        let link = owned.session.attach(link, arrival, counted);
         drop((names, right));
         Ok(Opened {
             session: owned,
@@ -179,20 +213,29 @@ impl Sessions {
         })
     }
 
-    /// Lives as long as the session: waits for it to lose its last link, and then for its return.
+    /// Lives as long as the session: waits for it to lose its last link, and then for its return. With its
+    /// token it is over at once.
     async fn keep(self, owned: Arc<Owned>) {
         let session = &owned.session;
+        let over = async {
+            tokio::select! {
+                stop = owned.grant.ended() => {
+                    info!(session = %session.id(), why = stop.message, "session stopped");
+                }
+                () = owned.left.cancelled() => {}
+                () = self.stop.cancelled() => {}
+            }
+        };
+        let mut over = pin!(over);
         loop {
             tokio::select! {
                 () = session.becomes(false) => {}
-                () = owned.left.cancelled() => break,
-                () = self.stop.cancelled() => break,
+                () = &mut over => break,
             }
             tokio::select! {
                 () = session.becomes(true) => continue,
                 () = sleep(self.grace) => {}
-                () = owned.left.cancelled() => break,
-                () = self.stop.cancelled() => break,
+                () = &mut over => break,
             }
             let mut names = owned.names();
             if session.is_online() {
@@ -231,46 +274,62 @@ impl Owned {
         &self.session
     }
 
+    /// What its client may do.
+    pub(super) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
     /// Claims a name for a tunnel. A name that the session has already is from now on for this tunnel.
-    pub(super) fn bind(&self, name: Name, tunnel: TunnelId, pool: bool) -> Result<(), BindError> {
-        if pool && self.account.is_nobody() {
+    pub(super) fn bind(
+        &self,
+        kind: &str,
+        name: Name,
+        tunnel: TunnelId,
+        pool: bool,
+    ) -> Result<(), BindError> {
+        if pool && self.grant.is_nobody() {
             return Err(BindError::NobodysPool);
         }
         let mut names = self.names();
         let names = names.as_mut().ok_or(BindError::Ended)?;
-        if let Some(claim) = names.get(&name) {
-            claim.serve_as(tunnel);
+        if let Some(held) = names.get(&name) {
+            held.claim.serve_as(tunnel);
             return Ok(());
         }
         if names.len() >= MAX_TUNNELS {
             return Err(BindError::TooMany);
         }
+        let bound = self.grant.bind(kind, &name)?;
         let session = self.session.clone();
         let terms = Terms {
-            account: Arc::clone(&self.account.name),
+            account: Arc::clone(self.grant.account()),
             pool,
         };
         let claim = self
             .registry
             .claim(name.clone(), Route { session, tunnel }, terms)?;
-        names.insert(name, claim);
+        let held = Held {
+            claim,
+            _bound: bound,
+        };
+        names.insert(name, held);
         Ok(())
     }
 
     /// Notes whether the local app behind a name is well.
     pub(super) fn set_healthy(&self, name: &Name, healthy: bool) {
-        if let Some(claim) = self.names().as_ref().and_then(|names| names.get(name)) {
-            claim.set_healthy(healthy);
+        if let Some(held) = self.names().as_ref().and_then(|names| names.get(name)) {
+            held.claim.set_healthy(healthy);
         }
     }
 
-    /// The client has said goodbye: nobody will come back.
+    /// Nobody will come back: the client has said goodbye, or must not.
     pub(super) fn leave(&self) {
         *self.names() = None;
         self.left.cancel();
     }
 
-    fn names(&self) -> MutexGuard<'_, Option<HashMap<Name, Claim>>> {
+    fn names(&self) -> MutexGuard<'_, Option<HashMap<Name, Held>>> {
         self.names.lock().expect("nothing panics under this lock")
     }
 

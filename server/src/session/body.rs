@@ -8,25 +8,41 @@ use http_body::{Body, Frame, SizeHint};
 use ngrnotok_common::link::body::Ahead;
 use ngrnotok_common::link::calling::AnswerBody;
 
+use super::limits::Within;
+use super::paced::Paced;
 use super::slots::Slot;
 
 /// The body of an answer with its place among the session's streams.
 #[derive(Debug)]
 pub struct SessionBody {
-    body: AnswerBody,
+    body: Paced<AnswerBody>,
     _slot: Slot,
+    _within: Option<Within>,
 }
 
 impl SessionBody {
     pub(super) fn new(body: AnswerBody, slot: Slot) -> Self {
-        Self { body, _slot: slot }
+        Self {
+            body: Paced::new(body, None),
+            _slot: slot,
+            _within: None,
+        }
+    }
+
+    /// The same body, held to the limits of its token.
+    pub(super) fn within(self, within: Option<Within>) -> Self {
+        Self {
+            body: self.body.at_the_rate_of(within.as_ref()),
+            _within: within,
+            ..self
+        }
     }
 }
 
 impl SessionBody {
     /// The driver of what is still to come.
     pub fn ahead(&self) -> Ahead {
-        self.body.ahead()
+        self.body.inner().ahead()
     }
 }
 

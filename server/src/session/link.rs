@@ -1,6 +1,7 @@
 //! One link of a session: a handle that carries requests over it.
 
 use std::fmt;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use http::{Request, Response};
 use http_body::Body;
 use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::link::calling::{AnswerBody, ExchangeError, exchange};
-use ngrnotok_common::protocol::cause::Cause;
+use ngrnotok_common::protocol::cause::{Cause, Limit, LimitName};
 use ngrnotok_common::protocol::stream::SWITCHED;
 use ngrnotok_common::splice::StreamEnd;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::slots::{Slot, Slots};
-use super::{SessionBody, ShardId, Switch};
+use super::{Counted, PacedEnd, SessionBody, ShardId, Switch};
 
 /// A link on which the client waits for requests.
 pub struct Link {
@@ -29,13 +30,15 @@ pub struct Link {
     most_requests: u32,
     worn: CancellationToken,
     retired: CancellationToken,
+    /// Its place among the links of its token, as long as it takes requests.
+    counted: Mutex<Option<Counted>>,
 }
 
 /// Why a link gave no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// All its streams are taken.
-    Full,
+    Full(Limit),
     /// The request's body broke off.
     Upload,
     /// The client has not looked at the request, and says so.
@@ -49,7 +52,7 @@ pub(super) enum Failure {
 impl From<Failure> for Cause {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Full => Self::OverLimit,
+            Failure::Full(limit) => Self::OverLimit(Some(limit)),
             Failure::Upload => Self::BadFraming,
             Failure::NotProcessed | Failure::Reset | Failure::Lost => Self::LinkLost,
         }
@@ -72,7 +75,23 @@ impl Link {
             most_requests,
             worn: CancellationToken::new(),
             retired: CancellationToken::new(),
+            counted: Mutex::default(),
         }
+    }
+
+    pub(super) fn counted(mut self, counted: Counted) -> Self {
+        self.counted = Mutex::new(Some(counted));
+        self
+    }
+
+    /// It takes no requests any more: another link may have its place.
+    pub(super) fn uncount(&self) {
+        drop(
+            self.counted
+                .lock()
+                .expect("held for this line alone")
+                .take(),
+        );
     }
 
     /// Resolves when another link has taken the place of this one.
@@ -86,6 +105,7 @@ impl Link {
     }
 
     pub(super) fn retire(&self) {
+        self.uncount();
         self.retired.cancel();
     }
 
@@ -139,12 +159,17 @@ impl Link {
         let (head, received) = answer.into_parts();
         Ok(Switch::Agreed(
             Response::from_parts(head, ()),
-            StreamEnd::new(stream, received).keeping(slot),
+            PacedEnd::new(StreamEnd::new(stream, received).keeping(slot), None),
         ))
     }
 
     fn take_slot(&self) -> Result<Slot, Failure> {
-        let slot = self.slots.take().ok_or(Failure::Full)?;
+        let slot = self.slots.take().ok_or_else(|| {
+            Failure::Full(Limit {
+                name: LimitName::StreamsPerLink,
+                number: u32::try_from(self.slots.limit()).unwrap_or(u32::MAX),
+            })
+        })?;
         if self.opened.fetch_add(1, Ordering::Relaxed) == self.most_requests {
             self.worn.cancel();
         }

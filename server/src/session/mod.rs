@@ -5,7 +5,11 @@
 //! visitors wait a moment for the client to come back.
 
 mod body;
+mod count;
+mod limits;
 mod link;
+mod meter;
+mod paced;
 mod slots;
 
 use std::fmt;
@@ -21,14 +25,18 @@ use http_body::Body;
 use http_body_util::Empty;
 use ngrnotok_common::id::SessionId;
 use ngrnotok_common::protocol::cause::Cause;
-use ngrnotok_common::splice::StreamEnd;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 pub use body::SessionBody;
+pub use count::{Count, Counted};
+use limits::Within;
+pub use limits::{Caps, Limits};
 use link::Failure;
 pub use link::Link;
+use paced::Paced;
+pub use paced::PacedEnd;
 pub use slots::Slot;
 use slots::Slots;
 
@@ -51,6 +59,7 @@ struct Inner {
     shard: AtomicUsize,
     waiting: Slots,
     patience: Duration,
+    limits: Arc<Limits>,
     uploads: TaskTracker,
 }
 
@@ -66,13 +75,22 @@ const RETURN_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub enum Switch {
     /// The local app has switched; the rest is bytes.
-    Agreed(Response<()>, StreamEnd<SwitchedGuard>),
+    Agreed(Response<()>, PacedEnd<SwitchedGuard>),
     /// The local app gave an ordinary answer.
     Refused(Response<SessionBody>),
 }
 
 /// What an upgraded stream holds until it ends: its place among the session's streams.
 pub type SwitchedGuard = ((), Slot);
+
+impl Switch {
+    fn within(self, within: Option<Within>) -> Self {
+        match self {
+            Self::Agreed(head, end) => Self::Agreed(head, end.within(within)),
+            Self::Refused(answer) => Self::Refused(answer.map(|body| body.within(within))),
+        }
+    }
+}
 
 /// How a new link stands to those that the session has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +103,14 @@ pub enum Arrival {
 
 impl Session {
     /// Makes the handle of a session that has no link yet. `patience` is how long visitors wait for
-    /// one. Rests of uploads run on `uploads`.
-    pub fn new(id: SessionId, patience: Duration, uploads: TaskTracker) -> Self {
+    /// one. What `limits` allow is shared with whoever else has them. Rests of uploads run on
+    /// `uploads`.
+    pub fn new(
+        id: SessionId,
+        patience: Duration,
+        limits: Arc<Limits>,
+        uploads: TaskTracker,
+    ) -> Self {
         Self(Arc::new(Inner {
             id,
             links: ArcSwap::default(),
@@ -95,6 +119,7 @@ impl Session {
             shard: AtomicUsize::new(0),
             waiting: Slots::new(MOST_WAITING),
             patience,
+            limits,
             uploads,
         }))
     }
@@ -109,9 +134,9 @@ impl Session {
         ShardId(self.0.shard.load(Ordering::Relaxed))
     }
 
-    /// Gives the session a link, until the answer is dropped.
-    pub fn attach(&self, link: Link, arrival: Arrival) -> Attached {
-        let link = Arc::new(link);
+    /// Gives the session a link, until the answer is dropped. It is `counted` while it takes requests.
+    pub fn attach(&self, link: Link, arrival: Arrival, counted: Counted) -> Attached {
+        let link = Arc::new(link.counted(counted));
         self.0.shard.store(link.shard().0, Ordering::Relaxed);
         let before = self.0.links.rcu(|links| match arrival {
             Arrival::Replaces => vec![Arc::clone(&link)],
@@ -160,9 +185,10 @@ impl Session {
     /// A request without a body that may be repeated (RFC 9110 §9.2.2) survives the loss of its link:
     /// it is sent once more when the client is back.
     ///
-    /// Errors: [`Cause::ClientOffline`] when no link comes in time, [`Cause::OverLimit`] when all streams
-    /// of the session are taken, [`Cause::BadFraming`] when the body breaks, [`Cause::LinkLost`] when the
-    /// link ends first. Cancel safety: dropping the future, or later the body of the answer, resets the
+    /// Errors: [`Cause::OverLimit`] when all streams of the link or the token are taken,
+    /// [`Cause::OverRate`] when the token allows no more requests now, [`Cause::ClientOffline`] when no
+    /// link comes in time, [`Cause::BadFraming`] when the body breaks, [`Cause::LinkLost`] when the link
+    /// ends first. Cancel safety: dropping the future, or later the body of the answer, resets the
     /// stream with CANCEL, and the client drops its exchange with the local app.
     pub async fn send<B>(
         &self,
@@ -173,6 +199,8 @@ impl Session {
     where
         B: Body<Data = Bytes, Error: Send> + Send + 'static,
     {
+        let within = self.0.limits.admit()?;
+        let body = Paced::new(body, within.as_ref().and_then(Within::on_bytes));
         // The copy costs two allocations; without it every blink of the link would be seen by visitors.
         let repeatable = body.is_end_stream() && head.method().is_idempotent();
         let copy = repeatable.then(|| head.clone());
@@ -181,12 +209,13 @@ impl Session {
             None => Box::pin(self.next_link(self.0.patience)).await?,
         };
         let sent = link.send(head, body, interim, &self.0.uploads).await;
-        match (sent, copy) {
+        let answer = match (sent, copy) {
             (Err(failure), Some(head)) => {
                 Box::pin(self.send_again(head, interim, &link, failure)).await
             }
             (sent, _) => sent.map_err(Cause::from),
-        }
+        };
+        Ok(answer?.map(|body| body.within(within)))
     }
 
     async fn send_again(
@@ -202,7 +231,7 @@ impl Session {
                 self.next_link(self.0.patience.min(RETURN_LIMIT)).await?
             }
             Failure::NotProcessed => self.best_link_but(failed).ok_or(failure)?,
-            Failure::Full | Failure::Upload | Failure::Reset => return Err(failure.into()),
+            Failure::Full(_) | Failure::Upload | Failure::Reset => return Err(failure.into()),
         };
         let body = Empty::new();
         Ok(link.send(head, body, interim, &self.0.uploads).await?)
@@ -217,8 +246,9 @@ impl Session {
     ///
     /// Errors and cancel safety are those of [`Session::send`].
     pub async fn switch(&self, head: Request<()>) -> Result<Switch, Cause> {
+        let within = self.0.limits.admit()?;
         let link = self.next_link(self.0.patience).await?;
-        Ok(link.switch(head).await?)
+        Ok(link.switch(head).await?.within(within))
     }
 
     /// Streams that are open for visitors now, on links that take requests.
@@ -299,6 +329,7 @@ impl Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         self.session.detach(&self.link);
+        self.link.uncount();
     }
 }
 

@@ -29,6 +29,10 @@ impl Slots {
         (before < self.limit).then_some(slot)
     }
 
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub(super) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }

@@ -28,7 +28,7 @@ pub(super) fn apply(connection: &mut Connection, file: &Path) -> Result<(), Stor
 
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
-const STEPS: &[M<'static>] = &[M::up(ACCOUNTS_AND_TOKENS)];
+const STEPS: &[M<'static>] = &[M::up(ACCOUNTS_AND_TOKENS), M::up(RULES_OF_TOKENS)];
 
 /// Times are seconds since 1970; a token's hash is the SHA-256 of its secret part.
 const ACCOUNTS_AND_TOKENS: &str = "
@@ -45,6 +45,27 @@ const ACCOUNTS_AND_TOKENS: &str = "
         created    INTEGER NOT NULL,
         last_used  INTEGER
     ) STRICT;
+";
+
+/// What tokens may do. NULL is no limit; names and kinds are patterns with spaces between them. A
+/// revoked token keeps its row: its id is never free again, and that there was a token is not
+/// forgotten.
+const RULES_OF_TOKENS: &str = "
+    ALTER TABLE tokens ADD COLUMN note TEXT NOT NULL DEFAULT '';
+    ALTER TABLE tokens ADD COLUMN expires INTEGER;
+    ALTER TABLE tokens ADD COLUMN revoked INTEGER;
+    ALTER TABLE tokens ADD COLUMN names TEXT;
+    ALTER TABLE tokens ADD COLUMN kinds TEXT;
+    ALTER TABLE tokens ADD COLUMN max_links INTEGER
+        CHECK (max_links BETWEEN 1 AND 4294967295);
+    ALTER TABLE tokens ADD COLUMN max_tunnels INTEGER
+        CHECK (max_tunnels BETWEEN 1 AND 4294967295);
+    ALTER TABLE tokens ADD COLUMN max_streams INTEGER
+        CHECK (max_streams BETWEEN 1 AND 4294967295);
+    ALTER TABLE tokens ADD COLUMN max_requests_per_minute INTEGER
+        CHECK (max_requests_per_minute BETWEEN 1 AND 4294967295);
+    ALTER TABLE tokens ADD COLUMN max_bytes_per_second INTEGER
+        CHECK (max_bytes_per_second BETWEEN 1 AND 4294967295);
 ";
 
 #[cfg(test)]
@@ -76,6 +97,36 @@ mod tests {
             text.contains("was written by a newer ngrnotok-server"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn tokens_from_before_there_were_rules_may_do_everything() {
+        let mut old = Connection::open_in_memory().unwrap();
+        MIGRATIONS.to_version(&mut old, 1).unwrap();
+        old.execute_batch(
+            "INSERT INTO accounts VALUES (1, 'ann', 0);
+             INSERT INTO tokens VALUES ('00000000002a', 1, zeroblob(32), 5, 6);",
+        )
+        .unwrap();
+
+        MIGRATIONS.to_latest(&mut old).unwrap();
+
+        let kept: (i64, i64, Option<i64>, Option<String>, Option<i64>) = old
+            .query_row(
+                "SELECT created, last_used, expires, names, max_links FROM tokens",
+                [],
+                |row| {
+                    Ok((
+                        row.get(0)?,
+                        row.get(1)?,
+                        row.get(2)?,
+                        row.get(3)?,
+                        row.get(4)?,
+                    ))
+                },
+            )
+            .unwrap();
+        assert_eq!(kept, (5, 6, None, None, None));
     }
 
     #[test]

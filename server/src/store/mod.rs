@@ -18,7 +18,8 @@ use rusqlite::{Connection, OpenFlags};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-pub use self::tokens::TokenRow;
+pub use self::tokens::{Revoked, TokenRow};
+pub(crate) use self::tokens::{TokenToAdd, Version};
 pub use self::unix_seconds::UnixSeconds;
 
 /// A handle to the server's database; clones share its connections.
