@@ -1,5 +1,7 @@
 //! The command line of `ngrnotok-server`, as typed. `config` makes checked types of it.
 
+mod token;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,6 +10,8 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use serde::Deserialize;
+
+pub use self::token::{CreateToken, KindWord, TokenCommand};
 
 /// The public end of ngrnotok: visitors come in over HTTPS, tunnel clients carry their requests away.
 #[derive(Debug, Parser)]
@@ -49,17 +53,6 @@ pub enum Command {
     /// Look at the configuration without starting
     #[command(subcommand)]
     Config(ConfigCommand),
-}
-
-/// Tokens with which tunnel clients log in.
-#[derive(Debug, Subcommand)]
-pub enum TokenCommand {
-    /// Make a token and print it, this once: only its hash is kept
-    Create {
-        /// Whose token it is: 1 to 64 of a-z, 0-9, '.', '_' and '-'
-        #[arg(long, value_name = "NAME")]
-        account: String,
-    },
 }
 
 /// Look at the configuration without starting.

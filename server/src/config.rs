@@ -336,7 +336,7 @@ async fn auth(
     effects: Effects,
 ) -> Result<Auth, ConfigError> {
     let store = match effects {
-        Effects::None if !state_dir.join("server.db").exists() => Store::in_memory()?,
+        Effects::None if !Store::exists(state_dir) => Store::in_memory()?,
         _ => Store::open(state_dir)?,
     };
     let anonymous = match doors.find(|address| !address.ip().is_loopback()) {

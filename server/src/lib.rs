@@ -9,7 +9,8 @@
 //! - [`session`] is the handle to a client that has come in. It sits below both doors.
 //! - [`edge`] is the door for visitors. `edge/handle.rs` is the page to read first.
 //! - [`admin`] answers health probes.
-//! - [`cli`] holds the words as typed, [`config`] the checked types.
+//! - [`cli`] holds the words as typed, [`config`] the checked types, and [`token_command`] is what
+//!   `ngrnotok-server token …` does.
 
 pub mod admin;
 pub mod auth;
@@ -23,6 +24,7 @@ pub mod server;
 pub mod session;
 mod shard;
 pub mod store;
+pub mod token_command;
 
 pub use config::Config;
 pub use server::{Addresses, Server, StartError};

@@ -4,11 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use ngrnotok_common::{cli, shutdown, telemetry};
-use ngrnotok_server::auth::create_token;
-use ngrnotok_server::cli::{Cli, Command, ConfigCommand, Settings, TokenCommand};
+use ngrnotok_server::cli::{Cli, Command, ConfigCommand};
 use ngrnotok_server::config::{self, Checked, Config, Effects};
 use ngrnotok_server::server::{Server, inherited};
-use ngrnotok_server::store::Store;
+use ngrnotok_server::token_command;
 
 fn main() -> ExitCode {
     let cli: Cli = cli::parse();
@@ -45,9 +44,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     telemetry::start(wishes.log.as_deref().unwrap_or("info"))
         .map_err(|error| settings(error.into()))?;
     match cli.command {
-        Some(Command::Token(TokenCommand::Create { account })) => {
-            Ok(new_token(&wishes, &account).await?)
-        }
+        Some(Command::Token(command)) => token_command::run(command, &config::state_dir(&wishes))
+            .await
+            .map_err(|error| Failure::Other(error.into())),
         Some(Command::Config(ConfigCommand::Check)) => {
             config::check(wishes, Effects::None)
                 .await
@@ -62,22 +61,6 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             Ok(serve(checked).await?)
         }
     }
-}
-
-async fn new_token(wishes: &Settings, account: &str) -> anyhow::Result<()> {
-    let state_dir = config::state_dir(wishes);
-    let store = Store::open(&state_dir).context("failed to open the token store")?;
-    let token = create_token(&store, account)
-        .await
-        .context("failed to make a token")?;
-    // The token alone on standard output, so that it can be piped into a file.
-    println!("{}", token.expose());
-    eprintln!(
-        "Token for account {account}, kept as a hash in {}. It is shown only now.\n\
-         Clients use it so: ngrnotok login --server HOST, or NGRNOTOK_TOKEN=…, or --token-file FILE.",
-        state_dir.display()
-    );
-    Ok(())
 }
 
 async fn serve(checked: Checked) -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
@@ -38,6 +38,8 @@ pub struct Store {
     reader: Arc<Mutex<Connection>>,
     writer: Arc<Mutex<Connection>>,
 }
+
+const FILE: &str = "server.db";
 
 /// Why the store could not do what it was asked to.
 #[derive(Debug, Error)]
@@ -78,7 +80,7 @@ pub enum StoreError {
         source: rusqlite_migration::Error,
     },
     /// SQLite could not read or write.
-    #[error("{doing} {}", file.display())]
+    #[error("{doing} {}{hint}", file.display(), hint = hint(source))]
     Query {
         /// What was being done, as the start of a sentence that goes on with the file.
         doing: &'static str,
@@ -97,6 +99,15 @@ pub enum StoreError {
     },
 }
 
+fn hint(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
+            " (the disk is full or failing; what was there before is still there)"
+        }
+        _ => "",
+    }
+}
+
 impl Store {
     /// Opens `server.db` in `state_dir`, making both where they are missing and bringing older
     /// tables up to date.
@@ -111,7 +122,7 @@ impl Store {
     /// When the folder or file cannot be made, is no database, or was written by a newer
     /// ngrnotok-server.
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
-        let file = state_dir.join("server.db");
+        let file = state_dir.join(FILE);
 
         folder::make(state_dir)?;
         // Neither the switch to WAL nor the choice of migrations bears company: of two processes
@@ -132,6 +143,11 @@ impl Store {
             reader: Arc::new(Mutex::new(reader)),
             writer: Arc::new(Mutex::new(writer)),
         })
+    }
+
+    /// Whether there is a store in `state_dir`, which opening it would make.
+    pub fn exists(state_dir: &Path) -> bool {
+        state_dir.join(FILE).exists()
     }
 
     /// An empty store that is gone with its last clone.
