@@ -22,7 +22,7 @@ const AGREE: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n
 
 /// An app that agrees, greets in the same breath, gives back what it is sent, says `bye` when its
 /// visitor has finished, and tells of its end.
-async fn echo() -> (Origin, mpsc::Receiver<String>) {
+pub(crate) async fn echo() -> (Origin, mpsc::Receiver<String>) {
     let (ends, ended) = mpsc::channel(16);
     let app = Origin::raw(move |mut wire| {
         let ends = ends.clone();
@@ -40,7 +40,7 @@ async fn echo() -> (Origin, mpsc::Receiver<String>) {
 }
 
 /// A visitor in another protocol, and how it came there.
-async fn upgraded(world: &World, via: Via) -> Wire {
+pub(crate) async fn upgraded(world: &World, via: Via) -> Wire {
     if !via.is_http2() {
         let mut wire = world.wire(via, "app").await;
         wire.say(ASK).await;

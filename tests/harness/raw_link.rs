@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};
+use ngrnotok_common::secret::Secret;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
@@ -31,6 +32,12 @@ pub const REQUEST: &str = "GET /.well-known/ngrnotok/link HTTP/1.1\r\n\
     Ngrnotok-Version: 1\r\n\
     User-Agent: raw/1\r\n\
     \r\n";
+
+/// How a client with a token asks for a link.
+pub fn request_with(token: &str) -> String {
+    let field = format!("Authorization: Bearer {token}\r\nUser-Agent");
+    REQUEST.replace("User-Agent", &field)
+}
 
 /// What a client says of itself.
 pub const HELLO: &str = r#"{"t":"hello","version":"1","os":"raw"}"#;
@@ -99,7 +106,16 @@ pub struct RawClient {
 impl RawClient {
     /// Opens a link by its literal bytes, up to the control stream.
     pub async fn open(world: &World) -> Self {
-        let (answer, stream) = ask(world, REQUEST).await;
+        Self::open_by(world, REQUEST).await
+    }
+
+    /// The same with a token.
+    pub async fn open_as(world: &World, token: &Secret) -> Self {
+        Self::open_by(world, &request_with(token.expose())).await
+    }
+
+    async fn open_by(world: &World, request: &str) -> Self {
+        let (answer, stream) = ask(world, request).await;
         assert_eq!(answer.status, 101);
         let mut link = h2::server::handshake(stream).await.expect("HTTP/2");
         let (sender, mut requests) = mpsc::channel(64);
@@ -175,6 +191,11 @@ impl RawClient {
     pub async fn request(&mut self) -> Exchange {
         let request = soon("a request on the link", self.requests.recv()).await;
         request.expect("a living link")
+    }
+
+    /// Whether no visitor's request has come that the test does not know of.
+    pub fn is_left_alone(&mut self) -> bool {
+        self.requests.try_recv().is_err()
     }
 
     /// Does nothing from now on, not even answer a PING; the socket stays open.

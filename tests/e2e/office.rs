@@ -1,0 +1,69 @@
+//! A server that asks for tokens, and whoever hands them out.
+
+use ngrnotok::client::ClientError;
+use ngrnotok_common::secret::Secret;
+use ngrnotok_server::auth::rules::Rules;
+use ngrnotok_server::auth::token::{Token, TokenId};
+use ngrnotok_server::auth::{Anonymous, Auth, NewToken, create_token, revoke_token};
+use ngrnotok_server::store::Store;
+use ngrnotok_tests::origin::Origin;
+use ngrnotok_tests::program::Scratch;
+use ngrnotok_tests::raw_link::{ask, request_with};
+use ngrnotok_tests::visitor::Answer;
+use ngrnotok_tests::world::{RunningClient, World};
+
+/// A server that asks for tokens, and its database as another process sees it.
+pub(crate) struct Office {
+    pub(crate) world: World,
+    pub(crate) store: Store,
+    _scratch: Scratch,
+}
+
+impl Office {
+    pub(crate) async fn open() -> Self {
+        let scratch = Scratch::new();
+        let store = Store::open(scratch.path()).expect("a new store");
+        let auth = Auth::new(Some(store), Anonymous::WhileNoTokenExists);
+        let plan = World::plan().server(move |config| config.auth = auth);
+        Self {
+            world: plan.start().await,
+            store: Store::open(scratch.path()).expect("the same store"),
+            _scratch: scratch,
+        }
+    }
+
+    /// A token under these rules.
+    pub(crate) async fn token(&self, rules: Rules) -> Secret {
+        let token = NewToken {
+            rules,
+            ..NewToken::from("ann")
+        };
+        create_token(&self.store, token).await.expect("a token")
+    }
+
+    pub(crate) async fn revoke(&self, token: &Secret) {
+        let revoked = revoke_token(&self.store, id(token)).await;
+        revoked.expect("a store that writes").expect("a token");
+    }
+
+    /// A client of `app`, or what it is told instead of a session.
+    pub(crate) async fn client(
+        &self,
+        token: &Secret,
+        name: &str,
+        app: &Origin,
+    ) -> Result<RunningClient, ClientError> {
+        let mut config = self.world.client(name, app.target());
+        config.token = Some(token.clone());
+        RunningClient::start(config).await
+    }
+
+    /// What the gate answers to a token.
+    pub(crate) async fn told(&self, token: &str) -> Answer {
+        ask(&self.world, &request_with(token)).await.0
+    }
+}
+
+fn id(token: &Secret) -> TokenId {
+    Token::parse(token.expose()).expect("a token").id
+}
