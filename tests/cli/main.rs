@@ -10,6 +10,7 @@ mod server;
 mod start;
 mod together;
 mod way;
+mod tokens;
 mod words;
 
 use std::path::PathBuf;

@@ -44,6 +44,7 @@ fn help_of_the_server() {
 #[test]
 fn help_of_the_servers_commands() {
     assert_snapshot!(shown(ngrnotok_server, &["token", "create", "--help"]));
+    assert_snapshot!(shown(ngrnotok_server, &["token", "--help"]));
     assert_snapshot!(shown(ngrnotok_server, &["config", "check", "--help"]));
 }
 

@@ -175,6 +175,34 @@ impl Running {
         (status.expect("it is our child").code(), rest)
     }
 
+    /// Waits for its end: exit code, the rest of its standard output, and all that it said on standard
+    /// error.
+    pub async fn ended_with_complaints(mut self) -> Ended {
+        let stderr = soon("the end of a program", self.complaints()).await;
+        let (code, stdout) = self.ended().await;
+        Ended {
+            code,
+            stdout: stdout.join("\n"),
+            stderr: stderr.join("\n"),
+        }
+    }
+
+    /// The next line of its standard error that has this in it.
+    pub async fn complaint_with(&mut self, words: &str) -> String {
+        loop {
+            let line = soon(words, self.stderr.next_line()).await;
+            let line = line.expect("text").expect("the program goes on");
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
+    }
+
     async fn complaints(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         while let Ok(Some(line)) = self.stderr.next_line().await {
