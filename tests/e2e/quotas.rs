@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use ngrnotok_server::auth::rules::Rules;
-use ngrnotok_server::session::Caps;
+use ngrnotok_server::auth::rules::{Caps, Rules};
 use ngrnotok_tests::body::{Pattern, full, pieces, send_pattern};
 use ngrnotok_tests::origin::Origin;
 use ngrnotok_tests::visitor::{Answer, Via};

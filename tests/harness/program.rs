@@ -198,9 +198,10 @@ impl Running {
         }
     }
 
-    /// Whether it has not ended yet.
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("it is our child").is_none()
+    /// Kills it where it stands; says whether it still ran.
+    pub fn kill(&mut self) -> bool {
+        let runs = self.child.try_wait().expect("it is our child").is_none();
+        runs && self.child.start_kill().is_ok()
     }
 
     async fn complaints(&mut self) -> Vec<String> {

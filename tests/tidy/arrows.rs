@@ -79,6 +79,10 @@ const ONLY: [Rule; 6] = [
         names: &["session"],
     },
     Rule {
+        of: "server/src/auth/",
+        names: &["auth", "store", "session"],
+    },
+    Rule {
         of: "server/src/store/",
         names: &["store", "auth"],
     },

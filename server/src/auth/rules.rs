@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use ngrnotok_common::hostname::Name;
 use thiserror::Error;
 
-use crate::session::Caps;
+pub use crate::session::Caps;
 
 /// What the holder of a token may do, and how much of it. The default is everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,8 +8,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
-use crate::auth::rules::{Allowed, NamePattern, Rules};
-use crate::session::Caps;
+use crate::auth::rules::{Allowed, Caps, NamePattern, Rules};
 use crate::store::UnixSeconds;
 
 /// Tokens with which tunnel clients log in.

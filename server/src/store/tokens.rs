@@ -7,9 +7,8 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::{Store, StoreError, UnixSeconds};
-use crate::auth::rules::{Allowed, Rules};
+use crate::auth::rules::{Allowed, Caps, Rules};
 use crate::auth::token::{TokenHash, TokenId};
-use crate::session::Caps;
 
 /// A stored token: all there is to know but its secret, and the hash of that.
 #[derive(Clone, Debug)]
