@@ -9,8 +9,8 @@ mod readme;
 mod server;
 mod start;
 mod together;
-mod way;
 mod tokens;
+mod way;
 mod words;
 
 use std::path::PathBuf;

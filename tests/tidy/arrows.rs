@@ -69,7 +69,7 @@ const NEVER: [Rule; 7] = [
 ];
 
 /// What they may know of, and nothing else of their package.
-const ONLY: [Rule; 6] = [
+const ONLY: [Rule; 7] = [
     Rule {
         of: "server/src/registry/",
         names: &["registry", "session"],
