@@ -76,6 +76,7 @@ struct Keeper {
 impl Keeper {
     async fn keep(mut self) -> Result<(), ClientError> {
         let mut course = Course::new(self.is_first);
+        let mut was_up = false;
         let mut replaced: Option<CancellationToken> = None;
         let mut nothing_to_join = false;
         let mut session = self.client.comeback.generation();
@@ -118,12 +119,18 @@ impl Keeper {
                 replaced = Some(role.retire);
             }
             nothing_to_join = matches!(ended, Err(Lost::Session(SessionError::NoSession)));
-            if let Err(Lost::Session(SessionError::TooManyLinks(message))) = &ended
-                && !self.is_first
-            {
-                // The links that there are do; to ask again would change nothing.
-                warn!(message, "one link fewer");
-                return self.finish().await;
+            was_up |= served.is_some();
+            if let Err(Lost::Session(SessionError::TooManyLinks(message))) = &ended {
+                match &replaced {
+                    // There is no room for both: the old one goes first.
+                    Some(old) => old.cancel(),
+                    None if self.is_first || was_up => {}
+                    None => {
+                        // The links that there are do; to ask again would change nothing.
+                        warn!(message, "one link fewer");
+                        return self.finish().await;
+                    }
+                }
             }
             let reason = match &ended {
                 Ok(()) => "the server closed the link".to_owned(),

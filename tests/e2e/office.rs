@@ -1,7 +1,8 @@
 //! A server that asks for tokens, and whoever hands them out.
 
-use ngrnotok::client::ClientError;
+use ngrnotok::client::{ClientError, Config};
 use ngrnotok_common::secret::Secret;
+use ngrnotok_server::Config as ServerConfig;
 use ngrnotok_server::auth::rules::Rules;
 use ngrnotok_server::auth::token::{Token, TokenId};
 use ngrnotok_server::auth::{Anonymous, Auth, NewToken, create_token, revoke_token};
@@ -21,10 +22,18 @@ pub(crate) struct Office {
 
 impl Office {
     pub(crate) async fn open() -> Self {
+        Self::open_with(|_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn open_with(adjust: fn(&mut ServerConfig)) -> Self {
         let scratch = Scratch::new();
         let store = Store::open(scratch.path()).expect("a new store");
         let auth = Auth::new(Some(store), Anonymous::WhileNoTokenExists);
-        let plan = World::plan().server(move |config| config.auth = auth);
+        let plan = World::plan().server(move |config| {
+            config.auth = auth;
+            adjust(config);
+        });
         Self {
             world: plan.start().await,
             store: Store::open(scratch.path()).expect("the same store"),
@@ -53,9 +62,15 @@ impl Office {
         name: &str,
         app: &Origin,
     ) -> Result<RunningClient, ClientError> {
-        let mut config = self.world.client(name, app.target());
-        config.token = Some(token.clone());
-        RunningClient::start(config).await
+        RunningClient::start(self.config(token, name, app)).await
+    }
+
+    /// What such a client is made of.
+    pub(crate) fn config(&self, token: &Secret, name: &str, app: &Origin) -> Config {
+        Config {
+            token: Some(token.clone()),
+            ..self.world.client(name, app.target())
+        }
     }
 
     /// What the gate answers to a token.

@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use ngrnotok::client::{ClientError, Config};
-use ngrnotok::connect::Connector;
 use ngrnotok::status::State;
 use ngrnotok_tests::body::full;
 use ngrnotok_tests::origin::Origin;
@@ -19,7 +18,7 @@ use tokio::time::Instant;
 /// A client that reaches its server over a network that may fail.
 fn behind(relay: &Relay, world: &World, name: &str, app: &Origin) -> Config {
     Config {
-        connector: Connector::new("localhost", relay.port(), world.trust()).expect("a good host"),
+        connector: relay.connector(world),
         ..world.client(name, app.target())
     }
 }
@@ -77,15 +76,7 @@ fn a_client_that_was_killed_has_its_names_again_at_once() {
         let session = killed.session();
         // The server does not learn of its end.
         relay.silence_the_old();
-        drop(killed);
-        // Its process would be gone at once; its tasks take a moment.
-        let folder = kept.clone().unwrap();
-        eventually("the files to be unlocked", async || {
-            let files = std::fs::read_dir(&folder).unwrap();
-            let mut files = files.map(|file| std::fs::File::open(file.unwrap().path()).unwrap());
-            files.all(|file| file.try_lock().is_ok())
-        })
-        .await;
+        killed.kill(&scratch.path().join("sessions")).await;
 
         let began = Instant::now();
         let config = behind(&relay, &world, "app", &new);

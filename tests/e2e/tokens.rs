@@ -1,8 +1,9 @@
 //! What the holder of a token may do, and how it ends.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
 
-use ngrnotok::client::ClientError;
+use ngrnotok::client::{ClientError, Config};
 use ngrnotok_common::protocol::control::StopCode;
 use ngrnotok_common::secret::Secret;
 use ngrnotok_server::auth::rules::{Allowed, Rules};
@@ -10,12 +11,17 @@ use ngrnotok_server::auth::{NewToken, create_token};
 use ngrnotok_server::store::UnixSeconds;
 use ngrnotok_tests::body::full;
 use ngrnotok_tests::origin::Origin;
+use ngrnotok_tests::program::Scratch;
 use ngrnotok_tests::raw_link::{HELLO, REQUEST, RawClient, answer, ask};
+use ngrnotok_tests::relay::Relay;
 use ngrnotok_tests::visitor::{Answer, Via};
+use ngrnotok_tests::world::RunningClient;
 use ngrnotok_tests::{eventually, run, soon};
 use tokio::time::Instant;
 
 use crate::office::Office;
+
+const BYE: &str = r#"{"t":"bye"}"#;
 
 fn names(patterns: &[&str]) -> Rules {
     Rules {
@@ -119,7 +125,7 @@ fn what_is_open_ends_with_the_token_also_when_the_client_has_left() {
             let (begun, mut body) = tokio::join!(visitor.begin("/"), serving);
             body.send_data("half".into(), false).expect("a living link");
             if has_left {
-                client.say(r#"{"t":"bye"}"#);
+                client.say(BYE);
                 eventually("the name to be free", async || office.world.names() == 0).await;
             }
             office.revoke(&token).await;
@@ -186,7 +192,8 @@ fn a_token_is_for_the_names_that_fit_its_patterns() {
         );
         assert_eq!(
             refused.to_string(),
-            "this token is not for the name bob, only for api or ann-*; choose another with --name"
+            "this token is not for the name bob, only for api or ann-*; choose another with --name, \
+             or with name = \"…\" in the config file"
         );
     });
 }
@@ -214,26 +221,123 @@ fn a_token_has_no_more_links_than_it_may() {
     run(async {
         let office = Office::open().await;
         let rules = Rules {
+            max_links: NonZeroU32::new(2),
+            ..Rules::default()
+        };
+        let token = office.token(rules).await;
+        let app = Origin::saying("the app").await;
+        // A client makes do with as many as it gets.
+        let config = Config {
+            links: NonZeroUsize::new(4).unwrap(),
+            ..office.config(&token, "one", &app)
+        };
+        let first = RunningClient::start(config).await.unwrap();
+        let has_two = async || office.world.open_links("one") == Some(2);
+        eventually("the second link", has_two).await;
+
+        let mut third = RawClient::open_as(&office.world, &token).await;
+        third.say(HELLO);
+        let stop = third.hear().await;
+        assert_eq!(stop["t"], "stop");
+        assert_eq!(stop["code"], "over_limit");
+        let message = stop["message"].as_str().unwrap();
+        assert!(message.contains("max-links is 2"), "{message}");
+        let refused = office.client(&token, "two", &app).await.unwrap_err();
+        assert!(refused.to_string().contains("max-links is 2"), "{refused}");
+        assert!(has_two().await);
+
+        first.leave().await;
+        let free = async || office.client(&token, "two", &app).await.is_ok();
+        eventually("the places of the first to be free", free).await;
+    });
+}
+
+#[test]
+fn links_that_wear_out_are_replaced_within_the_limit() {
+    run(async {
+        let office = Office::open_with(|config| config.most_requests = 20).await;
+        let rules = Rules {
+            max_links: NonZeroU32::new(2),
+            ..Rules::default()
+        };
+        let token = office.token(rules).await;
+        let app = Origin::saying("the app").await;
+        let config = Config {
+            links: NonZeroUsize::new(2).unwrap(),
+            ..office.config(&token, "app", &app)
+        };
+        let client = RunningClient::start(config).await.unwrap();
+        let session = client.session();
+        let both = async || office.world.open_links("app") == Some(2);
+        eventually("both links", both).await;
+        let visitor = office.world.visit(Via::Http2).await;
+        for _ in 0..200 {
+            assert_eq!(visitor.get("/").await.text(), "the app");
+        }
+        eventually("both links again", both).await;
+        assert_eq!(client.session(), session);
+    });
+}
+
+#[test]
+fn the_only_link_of_a_token_can_be_replaced_by_its_owner() {
+    run(async {
+        let office = Office::open().await;
+        let rules = Rules {
             max_links: NonZeroU32::new(1),
             ..Rules::default()
         };
         let token = office.token(rules).await;
         let app = Origin::saying("the app").await;
-        let first = office.client(&token, "one", &app).await.unwrap();
-        let refused = office.told(token.expose()).await;
-        assert_eq!(refused.problem(), "429 over_limit");
-        assert_eq!(refused.field("retry-after"), "5");
-        assert!(
-            refused.text().contains("max-links is 1"),
-            "{}",
-            refused.text()
-        );
-        let refused = office.client(&token, "two", &app).await.unwrap_err();
-        assert!(refused.to_string().contains("max-links is 1"), "{refused}");
+        let (relay, scratch) = (Relay::to(office.world.gate()).await, Scratch::new());
+        let config = || Config {
+            connector: relay.connector(&office.world),
+            state: Some(scratch.path().join("sessions")),
+            ..office.config(&token, "app", &app)
+        };
+        let killed = RunningClient::start(config()).await.unwrap();
+        let session = killed.session();
+        // The server does not learn of its end.
+        relay.silence_the_old();
+        killed.kill(&scratch.path().join("sessions")).await;
 
-        first.leave().await;
-        let free = async || office.client(&token, "two", &app).await.is_ok();
-        eventually("the place of the first to be free", free).await;
+        let began = Instant::now();
+        let again = RunningClient::start(config()).await.unwrap();
+
+        assert_eq!(again.session(), session);
+        assert!(
+            began.elapsed() < Duration::from_secs(4),
+            "not by the limit of silence"
+        );
+        let visitor = office.world.visit(Via::Http2).await;
+        assert_eq!(visitor.get("/").await.text(), "the app");
+    });
+}
+
+#[test]
+fn a_session_without_a_link_belongs_to_its_token_and_ends_with_it() {
+    run(async {
+        let office = Office::open().await;
+        let token = office.token(Rules::default()).await;
+        let other = office.token(Rules::default()).await;
+        let app = Origin::saying("the app").await;
+        let scratch = Scratch::new();
+        let config = |token| Config {
+            state: Some(scratch.path().join("sessions")),
+            ..office.config(token, "app", &app)
+        };
+        let killed = RunningClient::start(config(&token)).await.unwrap();
+        killed.kill(&scratch.path().join("sessions")).await;
+        let away = async || office.world.open_links("app") == Some(0);
+        eventually("the server to see it", away).await;
+
+        // With the same account and the right proof, but another token.
+        let refused = RunningClient::start(config(&other)).await.unwrap_err();
+        assert!(matches!(refused, ClientError::NameTaken(_)), "{refused:?}");
+
+        office.revoke(&token).await;
+        eventually("the name to be free", async || office.world.names() == 0).await;
+        RunningClient::start(config(&other)).await.unwrap();
     });
 }
 
@@ -246,7 +350,7 @@ fn the_sessions_of_a_token_have_no_more_tunnels_than_it_may() {
             ..Rules::default()
         };
         let token = office.token(rules).await;
-        let first = bound(&office, &token, "one").await;
+        let mut first = bound(&office, &token, "one").await;
         let mut second = bound(&office, &token, "two").await;
         second.bind(2, "http", "three");
         let refused = second.hear().await;
@@ -254,7 +358,7 @@ fn the_sessions_of_a_token_have_no_more_tunnels_than_it_may() {
         let message = refused["message"].as_str().unwrap();
         assert!(message.contains("max-tunnels is 2"), "{message}");
 
-        drop(first);
+        first.say(BYE);
         eventually("a name to be free", async || office.world.names() == 1).await;
         second.bind(3, "http", "three");
         assert_eq!(second.hear().await["t"], "bound");
@@ -314,7 +418,7 @@ fn a_session_is_reached_by_what_it_has_bound_and_only_while_it_has() {
             let (three, _) = keep("three").await;
             assert_eq!(three.get("/").await.problem(), "404 tunnel_not_found");
 
-            client.say(r#"{"t":"bye"}"#);
+            client.say(BYE);
             eventually("the names to be free", async || office.world.names() == 0).await;
             let mut next = bound(&office, &token, "one").await;
             assert_eq!(two.0.get("/").await.problem(), "404 tunnel_not_found");
@@ -322,7 +426,7 @@ fn a_session_is_reached_by_what_it_has_bound_and_only_while_it_has() {
             let (answer, ()) = tokio::join!(one.0.get("/"), serving);
             assert_eq!(answer.text(), "next");
             assert!(client.is_left_alone(), "{via:?}");
-            drop(next);
+            next.say(BYE);
             eventually("the name to be free", async || office.world.names() == 0).await;
         }
     });

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ngrnotok::connect::Connector;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::origin::any_port;
 use crate::tasks::Tasks;
+use crate::world::World;
 
 /// Passes connections on to one address.
 #[derive(Debug)]
@@ -75,6 +77,11 @@ impl Relay {
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// The way to the world behind it.
+    pub fn connector(&self, world: &World) -> Connector {
+        Connector::new("localhost", self.port(), world.trust()).expect("a good host")
     }
 
     /// From now on nothing passes, and nobody is told; new connections are accepted and hear nothing.

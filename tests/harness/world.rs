@@ -1,8 +1,10 @@
 //! A server and its clients, in this process.
 
 use std::fmt;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,9 +30,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::origin::{Origin, any_port};
-use crate::soon;
 use crate::visitor::{Via, Visitor};
 use crate::wire::{Stream, Wire};
+use crate::{eventually, soon};
 
 /// What every server of the tests is called.
 pub const DOMAIN: &str = "tunnel.test";
@@ -364,6 +366,21 @@ impl RunningClient {
     /// Waits for its end, which is near.
     pub async fn ended(self) -> Result<(), ClientError> {
         soon("the end of the client", self.run()).await
+    }
+
+    /// Ends it without a word, like a process that is killed; `kept` is its state folder.
+    pub async fn kill(self, kept: &Path) {
+        drop(self);
+        // Its process would be gone at once; its tasks take a moment.
+        eventually("the files to be unlocked", async || {
+            let files = std::fs::read_dir(kept).expect("it keeps something");
+            let mut files = files.map(|file| {
+                let file = file.expect("a file");
+                File::open(file.path()).expect("a file that is there")
+            });
+            files.all(|file| file.try_lock().is_ok())
+        })
+        .await;
     }
 
     /// Stops it and waits for its end.
