@@ -68,12 +68,12 @@ fn what_the_readme_runs_with_cargo_comes_online() {
 fn every_command_of_the_readme_is_one_that_the_programs_understand() {
     let mut met = 0;
     for words in commands("ngrnotok") {
-        let parsed = ngrnotok::cli::Cli::try_parse_from(words.split_whitespace());
+        let parsed = ngrnotok::cli::Cli::try_parse_from(arguments(&words));
         assert!(parsed.is_ok(), "{words}: {}", parsed.unwrap_err());
         met += 1;
     }
     for words in commands("ngrnotok-server") {
-        let parsed = ngrnotok_server::cli::Cli::try_parse_from(words.split_whitespace());
+        let parsed = ngrnotok_server::cli::Cli::try_parse_from(arguments(&words));
         assert!(parsed.is_ok(), "{words}: {}", parsed.unwrap_err());
         met += 1;
     }
@@ -92,6 +92,12 @@ fn the_config_file_of_the_readme_is_a_good_one() {
             assert!(checked.stdout.contains(tunnel), "{}", checked.stdout);
         }
     });
+}
+
+/// What the shell makes of a command whose quotes stand around whole words.
+fn arguments(command: &str) -> impl Iterator<Item = &str> {
+    let words = command.split_whitespace();
+    words.map(|word| word.trim_matches('\''))
 }
 
 /// The fenced blocks of a kind.
