@@ -106,8 +106,16 @@ pub enum TlsError {
     #[error("a trusted root certificate cannot be used: {0}")]
     Root(rustls::Error),
     /// [`Trust::Platform`] found nothing, as in a container without certificates.
-    #[error("the trusted root certificates of this computer cannot be loaded: {0}")]
+    #[error("the trusted root certificates of this computer cannot be loaded: {}", plain(.0))]
     Platform(rustls::Error),
+}
+
+/// rustls calls what others say unexpected.
+fn plain(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::General(said) => said.clone(),
+        other => other.to_string(),
+    }
 }
 
 fn server(

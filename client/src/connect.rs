@@ -51,9 +51,23 @@ pub enum ConnectorError {
     /// Not a host.
     #[error("{0:?} is not a host name or address")]
     Host(String),
+    /// There is nobody to trust.
+    #[error(
+        "{0}. Install them (ca-certificates), or name the server's authority with --server-ca FILE or its key with --server-pin sha256:…"
+    )]
+    Roots(TlsError),
     /// The trusted certificates cannot be used.
     #[error("{0}")]
-    Tls(#[from] TlsError),
+    Tls(TlsError),
+}
+
+impl From<TlsError> for ConnectorError {
+    fn from(error: TlsError) -> Self {
+        match error {
+            TlsError::Platform(_) => Self::Roots(error),
+            error => Self::Tls(error),
+        }
+    }
 }
 
 impl Connector {

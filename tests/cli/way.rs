@@ -219,6 +219,20 @@ fn without_a_word_the_client_trusts_what_the_machine_trusts() {
 }
 
 #[test]
+fn a_machine_that_trusts_nobody_is_told_what_to_do() {
+    run(async {
+        let scratch = Scratch::new();
+        let args = ["http", "--hello", "--server", "tunnel.test"];
+        let nobody = ngrnotok(&scratch, &args).env("SSL_CERT_FILE", "/dev/null");
+        let nobody = nobody.env("SSL_CERT_DIR", scratch.path()).output().await;
+        assert_eq!(nobody.code, Some(2), "{}", nobody.stderr);
+        for part in ["No CA certificates", "ca-certificates", "--server-ca FILE"] {
+            assert!(nobody.stderr.contains(part), "{}", nobody.stderr);
+        }
+    });
+}
+
+#[test]
 fn a_certificate_for_another_name_is_told_with_what_to_do() {
     run(async {
         let scratch = Scratch::new();
