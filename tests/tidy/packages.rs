@@ -140,3 +140,25 @@ fn versions_stand_in_the_manifest_of_the_workspace_alone() {
         }
     }
 }
+
+#[test]
+fn lock_files_name_public_registries_alone() {
+    let public = [
+        "registry+https://github.com/rust-lang/crates.io-index\"",
+        "https://registry.npmjs.org/",
+    ];
+    for file in [
+        "Cargo.lock",
+        "tests/fuzz/Cargo.lock",
+        "tests/peers/vite/package-lock.json",
+    ] {
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        // npm leaves out what everybody has.
+        for line in text.lines().map(str::trim_start) {
+            let from = line.strip_prefix("source = \"");
+            let from = from.or_else(|| line.strip_prefix("\"resolved\": \""));
+            let known = from.is_none_or(|from| public.iter().any(|known| from.starts_with(known)));
+            assert!(known, "{file}: {line}");
+        }
+    }
+}
