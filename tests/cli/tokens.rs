@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use insta::assert_snapshot;
 use ngrnotok_common::secret::Secret;
-use ngrnotok_server::auth::{Anonymous, Auth};
+use ngrnotok_server::auth::{Anonymous, Auth, NewToken, create_token};
 use ngrnotok_server::store::Store;
 use ngrnotok_tests::program::{Ended, Program, Scratch};
 use ngrnotok_tests::{run, soon};
@@ -253,13 +253,24 @@ fn a_full_disk_is_told_and_costs_no_token_that_was_there() {
     run(async {
         let scratch = Scratch::new();
         let (_, text) = create(&scratch, &[]).await;
+        // What is written goes to the log first, which is kept when the database cannot grow any more.
+        let store = Store::open(&state_dir(&scratch)).expect("it opens");
+        for _ in 0..150 {
+            let mut long = NewToken::from("ann");
+            long.note = "x".repeat(200);
+            create_token(&store, long).await.expect("there is room");
+        }
+        drop(store);
         let words = ["token", "create", "--account", "ann"];
+        let mut printed = Vec::new();
         let refused = loop {
             let ended = on_a_full_disk(&scratch, &words).output().await;
             if ended.code != Some(0) {
                 break ended;
             }
+            printed.push(ended.stdout.trim_end().to_owned());
         };
+        println!("{} tokens before the disk was full", printed.len());
         assert_eq!(refused.stdout, "");
         assert!(
             refused.stderr.contains("the disk is full"),
@@ -274,6 +285,7 @@ fn a_full_disk_is_told_and_costs_no_token_that_was_there() {
         let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
         let has = |id: &str| listed.as_array().unwrap().iter().any(|row| row["id"] == id);
         assert!(has(id_of(&text)) && has(&id));
+        assert!(printed.iter().all(|text| has(id_of(text))));
     });
 }
 
