@@ -9,6 +9,7 @@ use ngrnotok_server::auth::{Anonymous, Auth, create_token};
 use ngrnotok_server::store::Store;
 use ngrnotok_tests::body::full;
 use ngrnotok_tests::origin::Origin;
+use ngrnotok_tests::program::Scratch;
 use ngrnotok_tests::visitor::{Via, Visitor};
 use ngrnotok_tests::world::{RunningClient, World};
 use ngrnotok_tests::{eventually, run, soon};
@@ -34,6 +35,17 @@ async fn client(
     config.token = token.cloned();
     config.tunnels[0].pool = pool;
     RunningClient::start(config).await
+}
+
+/// Ends a client without a goodbye, and waits until another may use what it has kept.
+async fn kill(client: RunningClient, kept: &Scratch) {
+    drop(client);
+    eventually("the files to be unlocked", async || {
+        let files = std::fs::read_dir(kept.path()).unwrap();
+        let mut files = files.map(|file| std::fs::File::open(file.unwrap().path()).unwrap());
+        files.all(|file| file.try_lock().is_ok())
+    })
+    .await;
 }
 
 /// Who answers a few requests.
@@ -127,5 +139,38 @@ fn a_name_is_shared_only_within_an_account_and_when_all_say_so() {
         first.leave().await;
         let _alone = client(&world, &app, Some(&ann), None).await.unwrap();
         refused(Some(&ann), shared(), "to share it start both with --pool").await;
+    });
+}
+
+#[test]
+fn a_client_that_comes_back_may_have_changed_its_mind_about_sharing() {
+    run(async {
+        let (world, [ann, _]) = world().await;
+        let (app, kept) = (Origin::saying("one").await, Scratch::new());
+        let start = async |pool| {
+            let mut config: Config = world.client("app", app.target());
+            config.token = Some(ann.clone());
+            config.state = Some(kept.path().to_owned());
+            config.tunnels[0].pool = pool;
+            RunningClient::start(config).await
+        };
+        let shared = || Some(Pool::default());
+        let first = start(None).await.unwrap();
+        let session = first.session();
+        kill(first, &kept).await;
+        let first = start(shared()).await.unwrap();
+        assert_eq!(first.session(), session);
+        let second = client(&world, &app, Some(&ann), shared()).await.unwrap();
+
+        kill(first, &kept).await;
+        let refused = start(None).await.unwrap_err().to_string();
+        assert!(
+            refused.contains("to share it start both with --pool"),
+            "{refused}"
+        );
+        second.leave().await;
+        let _alone = start(None).await.unwrap();
+        let refused = client(&world, &app, Some(&ann), shared()).await;
+        assert!(refused.is_err());
     });
 }

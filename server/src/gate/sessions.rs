@@ -293,8 +293,7 @@ impl Owned {
         let mut names = self.names();
         let names = names.as_mut().ok_or(BindError::Ended)?;
         if let Some(held) = names.get(&name) {
-            held.claim.serve_as(tunnel);
-            return Ok(());
+            return Ok(held.claim.renew(tunnel, pool)?);
         }
         if names.len() >= MAX_TUNNELS {
             return Err(BindError::TooMany);

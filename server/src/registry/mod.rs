@@ -158,11 +158,7 @@ impl Registry {
     /// Takes a name until the returned claim is dropped. Of two who race and do not share exactly one
     /// wins.
     pub fn claim(&self, name: Name, route: Route, terms: Terms) -> Result<Claim, NameTaken> {
-        let claim = Claim {
-            routes: Arc::clone(&self.routes),
-            name: name.clone(),
-            session: route.session.clone(),
-        };
+        let session = route.session.clone();
         let member = Member {
             route,
             healthy: true,
@@ -170,22 +166,25 @@ impl Registry {
         match self.routes.entry(name.clone()) {
             Place::Occupied(mut held) if held.get().terms == terms && terms.pool => {
                 held.get_mut().members.push(member);
-                Ok(claim)
             }
             Place::Occupied(held)
                 if held.get().terms.account == terms.account
                     && terms.pool != held.get().terms.pool =>
             {
-                Err(NameTaken::NotShared(name))
+                return Err(NameTaken::NotShared(name));
             }
-            Place::Occupied(held) if held.get().is_online() => Err(NameTaken::Online(name)),
-            Place::Occupied(_) => Err(NameTaken::Away(name)),
+            Place::Occupied(held) if held.get().is_online() => return Err(NameTaken::Online(name)),
+            Place::Occupied(_) => return Err(NameTaken::Away(name)),
             Place::Vacant(place) => {
                 place.insert(Entry::new(terms, member));
                 self.claimed.notify_waiters();
-                Ok(claim)
             }
         }
+        Ok(Claim {
+            routes: Arc::clone(&self.routes),
+            name,
+            session,
+        })
     }
 
     /// How many names are served.
@@ -208,21 +207,29 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// From now on the name is for this tunnel of the session.
-    pub fn serve_as(&self, tunnel: TunnelId) {
-        self.change(|member| member.route.tunnel = tunnel);
+    /// From now on the name is for this tunnel of the session, and shared or not as `pool` says.
+    ///
+    /// Fails while others share the name and this session no longer wants that.
+    pub fn renew(&self, tunnel: TunnelId, pool: bool) -> Result<(), NameTaken> {
+        let Some(mut entry) = self.routes.get_mut(&self.name) else {
+            return Ok(());
+        };
+        if entry.members.len() > 1 && !pool {
+            return Err(NameTaken::NotShared(self.name.clone()));
+        }
+        entry.terms.pool = pool;
+        if let Some(member) = entry.member(&self.session) {
+            member.route.tunnel = tunnel;
+        }
+        Ok(())
     }
 
     /// Whether the local app behind this share is well; others serve as long as it is not.
     pub fn set_healthy(&self, healthy: bool) {
-        self.change(|member| member.healthy = healthy);
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Member)) {
         if let Some(mut entry) = self.routes.get_mut(&self.name)
             && let Some(member) = entry.member(&self.session)
         {
-            change(member);
+            member.healthy = healthy;
         }
     }
 }
