@@ -48,6 +48,21 @@ async fn kill(client: RunningClient, kept: &Scratch) {
     .await;
 }
 
+/// An app that says `one`, and at `/health` whether it is well now.
+async fn patient(well: watch::Receiver<bool>) -> Origin {
+    Origin::http(move |request| {
+        let well = well.clone();
+        async move {
+            let mut answer = Response::new(full("one"));
+            if request.uri() == "/health" && !*well.borrow() {
+                *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            }
+            answer
+        }
+    })
+    .await
+}
+
 /// Who answers a few requests.
 async fn who(visitor: &Visitor) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
@@ -93,20 +108,10 @@ fn a_member_whose_app_is_not_well_is_passed_over() {
     run(async {
         let (world, [ann, _]) = world().await;
         let (well, now) = watch::channel(true);
-        let one = Origin::http(move |request| {
-            let now = now.clone();
-            async move {
-                let mut answer = Response::new(full("one"));
-                if request.uri() == "/health" && !*now.borrow() {
-                    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-                }
-                answer
-            }
-        });
         let checked = Some(Pool {
             health: Some("/health".parse().unwrap()),
         });
-        let one = one.await;
+        let one = patient(now).await;
         let _first = client(&world, &one, Some(&ann), checked).await.unwrap();
         let two = Origin::saying("two").await;
         let shared = Some(Pool::default());
@@ -172,5 +177,39 @@ fn a_client_that_comes_back_may_have_changed_its_mind_about_sharing() {
         let _alone = start(None).await.unwrap();
         let refused = client(&world, &app, Some(&ann), shared()).await;
         assert!(refused.is_err());
+    });
+}
+
+#[test]
+fn an_app_that_got_well_while_its_client_was_away_is_used_again() {
+    run(async {
+        let (world, [ann, _]) = world().await;
+        let (well, now) = watch::channel(false);
+        let (one, kept) = (patient(now).await, Scratch::new());
+        let start = async || {
+            let mut config: Config = world.client("app", one.target());
+            config.token = Some(ann.clone());
+            config.state = Some(kept.path().to_owned());
+            config.tunnels[0].pool = Some(Pool {
+                health: Some("/health".parse().unwrap()),
+            });
+            RunningClient::start(config).await.unwrap()
+        };
+        let first = start().await;
+        let two = Origin::saying("two").await;
+        let shared = Some(Pool::default());
+        let _second = client(&world, &two, Some(&ann), shared).await.unwrap();
+        let visitor = world.visit(Via::Http1).await;
+        eventually("the sick one to be passed over", async || {
+            who(&visitor).await == set(["two"])
+        })
+        .await;
+        kill(first, &kept).await;
+        well.send_replace(true);
+        let _first = start().await;
+        eventually("it to be used again", async || {
+            who(&visitor).await == set(["one", "two"])
+        })
+        .await;
     });
 }

@@ -21,7 +21,7 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    /// Begins with the belief that all are well, as the server does.
+    /// The first finding is always told: the session may remember an older one.
     pub(super) fn of(tunnels: &Arc<[Served]>) -> Self {
         let mut looking = JoinSet::new();
         let (tell, news) = mpsc::channel(1);
@@ -31,16 +31,16 @@ impl Checks {
             };
             let (tell, tunnels) = (tell.clone(), Arc::clone(tunnels));
             looking.spawn(async move {
-                let mut healthy = true;
+                let mut told = None;
                 let mut ticks = interval(EVERY);
                 ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 loop {
                     ticks.tick().await;
-                    let now = tunnels[place].local.is_well(pool.health.as_ref()).await;
-                    if now == healthy {
+                    let healthy = tunnels[place].local.is_well(pool.health.as_ref()).await;
+                    if told == Some(healthy) {
                         continue;
                     }
-                    healthy = now;
+                    told = Some(healthy);
                     if tell
                         .send(ClientMessage::Health { id, healthy })
                         .await
@@ -57,7 +57,7 @@ impl Checks {
         }
     }
 
-    /// The next change. Never resolves when there is nothing to look at. Cancel safety: safe.
+    /// The next finding that is news. Never resolves when there is nothing to look at. Cancel safety: safe.
     pub(super) async fn changed(&mut self) -> ClientMessage {
         match self.news.recv().await {
             Some(change) => change,
