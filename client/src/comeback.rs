@@ -133,14 +133,18 @@ impl Kept {
         builder.create(folder)?;
         let mut file = options.open(&path)?;
         file.try_lock()?;
-        let mut text = String::new();
-        (&mut file).take(4096).read_to_string(&mut text)?;
-        let right = serde_json::from_str(&text)
+        let mut text = Vec::new();
+        (&mut file).take(4096).read_to_end(&mut text)?;
+        let right = serde_json::from_slice(&text)
             .ok()
             .map(|Line { session, secret }| Right {
                 session,
                 secret: Secret::new(secret),
             });
+        if right.is_none() {
+            // What is not ours could be longer than a line and stand behind the next one.
+            file.set_len(0)?;
+        }
         let file = Mutex::new(file);
         Ok((Self { path, file }, right))
     }
@@ -206,6 +210,22 @@ mod tests {
         second.forget();
         drop(second);
         assert!(open().right().is_none());
+    }
+
+    #[test]
+    fn a_file_that_was_scribbled_on_is_used_again() {
+        let folder = Folder::new();
+        let open = || Comeback::kept_in(&folder.0, "tunnel.test:443", &[]);
+        let path = open().kept.as_ref().unwrap().path.clone();
+        for scribble in [vec![0xff; 10], vec![b'x'; 5000]] {
+            fs::write(&path, scribble).unwrap();
+            let first = open();
+            assert!(first.right().is_none());
+            let (session, secret) = (SessionId::random(), new_secret());
+            first.learn(session, secret);
+            drop(first);
+            assert_eq!(open().right().clone().unwrap().session, session);
+        }
     }
 
     #[test]
