@@ -8,11 +8,13 @@ use ngrnotok::status::State;
 use ngrnotok_tests::body::full;
 use ngrnotok_tests::origin::Origin;
 use ngrnotok_tests::program::Scratch;
-use ngrnotok_tests::raw_link::RawClient;
+use ngrnotok_tests::raw_link::{HELLO, Next, RawClient, answer};
 use ngrnotok_tests::relay::Relay;
 use ngrnotok_tests::visitor::{Via, Visitor};
 use ngrnotok_tests::world::{RunningClient, World};
 use ngrnotok_tests::{eventually, run, soon, within};
+use serde_json::Value;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// A client that reaches its server over a network that may fail.
@@ -96,6 +98,33 @@ fn a_client_that_was_killed_has_its_names_again_at_once() {
 }
 
 #[test]
+fn a_client_whose_session_was_taken_over_says_so_and_ends() {
+    run(async {
+        let world = World::plan().start().await;
+        let (one, two) = (Origin::saying("one").await, Origin::saying("two").await);
+        let (kept, copied) = (Scratch::new(), Scratch::new());
+        let start = async |app: &Origin, state: &Scratch| {
+            let config = Config {
+                state: Some(state.path().to_owned()),
+                ..world.client("app", app.target())
+            };
+            RunningClient::start(config).await.unwrap()
+        };
+        let first = start(&one, &kept).await;
+        for file in std::fs::read_dir(kept.path()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), copied.path().join(file.file_name())).unwrap();
+        }
+        let second = start(&two, &copied).await;
+        assert_eq!(second.session(), first.session());
+        let ended = first.ended().await.unwrap_err();
+        assert!(matches!(ended, ClientError::TakenOver), "{ended}");
+        let visitor = world.visitor(Via::Http1, "app").await;
+        assert_eq!(says(&visitor).await, "two");
+    });
+}
+
+#[test]
 fn strangers_get_no_name_that_is_kept_for_its_owner() {
     run(async {
         let app = Origin::saying("mine").await;
@@ -174,7 +203,7 @@ fn links_are_replaced_before_they_wear_out_and_nobody_notices() {
                 links: NonZeroUsize::new(links).unwrap(),
                 ..world.client("app", app.target())
             };
-            let client = RunningClient::start(config).await.unwrap();
+            let mut client = RunningClient::start(config).await.unwrap();
             eventually("all links", async || world.open_links("app") == Some(links)).await;
             let session = client.session();
             let mut visitors = Vec::new();
@@ -191,7 +220,38 @@ fn links_are_replaced_before_they_wear_out_and_nobody_notices() {
                 world.open_links("app") == Some(links)
             })
             .await;
+            client
+                .is("online", |status| status.state == State::Online)
+                .await;
         }
+    });
+}
+
+#[test]
+fn no_upload_is_lost_when_links_are_replaced() {
+    run(async {
+        let app = Origin::saying("hello").await;
+        let plan = World::plan().server(|config| config.most_requests = 10);
+        let world = plan.start().await;
+        let config = Config {
+            links: NonZeroUsize::new(3).unwrap(),
+            ..world.client("app", app.target())
+        };
+        let _client = RunningClient::start(config).await.unwrap();
+        let mut visitors = JoinSet::new();
+        for via in Via::ALL {
+            for _ in 0..3 {
+                let visitor = world.visitor(via, "app").await;
+                visitors.spawn(async move {
+                    for _ in 0..200 {
+                        let post = visitor.request("POST", "/").body(full("once")).unwrap();
+                        let answer = soon("an answer", visitor.send(post)).await;
+                        assert!(answer.status.is_success(), "{}", answer.problem());
+                    }
+                });
+            }
+        }
+        within(Duration::from_secs(25), "all uploads", visitors.join_all()).await;
     });
 }
 
@@ -238,5 +298,107 @@ fn a_client_finds_its_names_free_on_a_new_server() {
         within(Duration::from_secs(20), "the client", back).await;
         let visitor = world.visitor(Via::Http1, "app").await;
         assert_eq!(says(&visitor).await, "hello");
+    });
+}
+
+/// Opens a session and tells what its `welcome` said.
+async fn welcomed(world: &World) -> (RawClient, Value) {
+    let mut client = RawClient::open(world).await;
+    client.say(HELLO);
+    let welcome = client.hear().await;
+    assert_eq!(welcome["t"], "welcome");
+    (client, welcome)
+}
+
+/// Answers a visitor, or hears that another link has taken the place of this one.
+async fn serve_until_replaced(mut client: RawClient) -> Option<RawClient> {
+    loop {
+        match client.next().await {
+            Next::Line(line) if line["t"] == "stop" => {
+                assert_eq!(line["code"], "replaced");
+                return None;
+            }
+            Next::Line(_) => {}
+            Next::Request(request) => {
+                answer(request.1, "served");
+                return Some(client);
+            }
+        }
+    }
+}
+
+#[test]
+fn of_several_owners_who_come_back_at_once_one_wins() {
+    run(async {
+        let world = World::plan().start().await;
+        for round in 0..10 {
+            let (mut old, welcome) = welcomed(&world).await;
+            let name = format!("app-{round}");
+            old.bind(0, "http", &name);
+            assert_eq!(old.hear().await["t"], "bound");
+            let mut owners = Vec::new();
+            for _ in 0..4 {
+                owners.push(RawClient::open(&world).await);
+            }
+            for owner in &mut owners {
+                owner.come_back(&welcome, false);
+                owner.bind(0, "http", &name);
+            }
+            let mut ends = JoinSet::new();
+            for mut owner in owners {
+                assert_eq!(owner.hear().await["session"], welcome["session"]);
+                ends.spawn(serve_until_replaced(owner));
+            }
+            ends.spawn(serve_until_replaced(old));
+            let visitor = world.visitor(Via::Http1, &name).await;
+            assert_eq!(says(&visitor).await, "served");
+            let ends = soon("all to know", ends.join_all()).await;
+            assert_eq!(ends.iter().flatten().count(), 1);
+        }
+    });
+}
+
+#[test]
+fn a_link_that_was_replaced_cannot_end_the_session_of_its_successor() {
+    run(async {
+        let world = World::plan().start().await;
+        for round in 0..100 {
+            let (mut old, welcome) = welcomed(&world).await;
+            let name = format!("app-{round}");
+            old.bind(0, "http", &name);
+            assert_eq!(old.hear().await["t"], "bound");
+            let mut successor = RawClient::open(&world).await;
+            // Whichever comes first, the name is there for the successor.
+            successor.come_back(&welcome, false);
+            old.say(r#"{"t":"bye"}"#);
+            successor.bind(0, "http", &name);
+            assert_eq!(successor.hear().await["t"], "welcome");
+            let bound = successor.hear().await;
+            assert_eq!(bound["t"], "bound", "round {round}: {bound}");
+        }
+    });
+}
+
+#[test]
+fn a_session_has_a_bounded_number_of_links() {
+    run(async {
+        let world = World::plan().start().await;
+        let (mut first, welcome) = welcomed(&world).await;
+        first.bind(0, "http", "app");
+        assert_eq!(first.hear().await["t"], "bound");
+        let mut links = vec![first];
+        for count in 2.. {
+            let mut link = RawClient::open(&world).await;
+            link.come_back(&welcome, true);
+            let heard = link.hear().await;
+            if heard["t"] == "stop" {
+                assert_eq!(heard["code"], "over_limit");
+                break;
+            }
+            assert_eq!(heard["t"], "welcome");
+            assert_eq!(world.open_links("app"), Some(count));
+            links.push(link);
+        }
+        assert_eq!(links.len(), 64);
     });
 }

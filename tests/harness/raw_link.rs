@@ -8,6 +8,8 @@ use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};
 use ngrnotok_common::secret::Secret;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use rustls::crypto::tls13::OkmBlock;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
@@ -91,6 +93,15 @@ pub async fn ask(world: &World, request: &str) -> (Answer, TlsStream<TcpStream>)
 /// One stream that the server opened.
 pub type Exchange = (Request<RecvStream>, SendResponse<Bytes>);
 
+/// What comes next on a link.
+#[derive(Debug)]
+pub enum Next {
+    /// A line of the server.
+    Line(Value),
+    /// A request of a visitor.
+    Request(Box<Exchange>),
+}
+
 /// A link from the client's side, with the control stream open and nothing said on it.
 #[derive(Debug)]
 pub struct RawClient {
@@ -100,6 +111,8 @@ pub struct RawClient {
     requests: mpsc::Receiver<Exchange>,
     frozen: CancellationToken,
     ended: CancellationToken,
+    /// What only this connection has, `tls-exporter` of RFC 9266.
+    binding: [u8; 32],
     _tasks: Tasks,
 }
 
@@ -117,6 +130,9 @@ impl RawClient {
     async fn open_by(world: &World, request: &str) -> Self {
         let (answer, stream) = ask(world, request).await;
         assert_eq!(answer.status, 101);
+        let tls = stream.get_ref().1;
+        let binding = tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));
+        let binding = binding.expect("a handshake that is done");
         let mut link = h2::server::handshake(stream).await.expect("HTTP/2");
         let (sender, mut requests) = mpsc::channel(64);
         let (frozen, ended) = (CancellationToken::new(), CancellationToken::new());
@@ -145,6 +161,7 @@ impl RawClient {
             requests,
             frozen,
             ended,
+            binding,
             _tasks: tasks,
         }
     }
@@ -157,6 +174,33 @@ impl RawClient {
         assert_eq!(client.hear().await["t"], "welcome");
         assert_eq!(client.hear().await["t"], "bound");
         client
+    }
+
+    /// Comes back to the session of an earlier `welcome`, or joins it.
+    pub fn come_back(&mut self, welcome: &Value, join: bool) {
+        let (session, secret) = (&welcome["session"], &welcome["resume"]);
+        let text = |value: &Value| value.as_str().expect("a string").to_owned();
+        let proof = self.proof(&text(session), &text(secret));
+        self.say(&format!(
+            r#"{{"t":"hello","version":"1","os":"raw","resume":{{"session":{session},"proof":"{proof}","join":{join}}}}}"#
+        ));
+    }
+
+    /// HMAC-SHA-256 with the hash of the secret as its key, by the parts that TLS is made of.
+    fn proof(&self, session: &str, secret: &str) -> String {
+        let suite = TLS13_AES_128_GCM_SHA256
+            .tls13()
+            .expect("a suite of TLS 1.3");
+        let key = suite.common.hash_provider.hash(secret.as_bytes());
+        let text = [session.as_bytes(), &self.binding].concat();
+        let proof = suite
+            .hkdf_provider
+            .hmac_sign(&OkmBlock::new(key.as_ref()), &text);
+        proof
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// Says a line on the control stream.
@@ -174,16 +218,14 @@ impl RawClient {
 
     /// The server's next line.
     pub async fn hear(&mut self) -> Value {
-        loop {
-            if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
-                let line = self.unread.split_to(end + 1);
-                return serde_json::from_slice(&line).expect("a line of JSON");
-            }
-            let chunk = soon("a line of the server", self.heard.data()).await;
-            let chunk = chunk.expect("the server goes on").expect("a living link");
-            self.unread.extend_from_slice(&chunk);
-            let flow = self.heard.flow_control();
-            flow.release_capacity(chunk.len()).expect("what was read");
+        line(&mut self.heard, &mut self.unread).await
+    }
+
+    /// The server's next line, or the next request of a visitor.
+    pub async fn next(&mut self) -> Next {
+        tokio::select! {
+            heard = line(&mut self.heard, &mut self.unread) => Next::Line(heard),
+            Some(request) = self.requests.recv() => Next::Request(Box::new(request)),
         }
     }
 
@@ -211,6 +253,20 @@ impl RawClient {
     /// Resolves when the server has ended the control stream, or the link.
     pub async fn control_ended(&mut self) {
         let _ = poll_fn(|cx| self.said.poll_reset(cx)).await;
+    }
+}
+
+async fn line(heard: &mut RecvStream, unread: &mut BytesMut) -> Value {
+    loop {
+        if let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+            let line = unread.split_to(end + 1);
+            return serde_json::from_slice(&line).expect("a line of JSON");
+        }
+        let chunk = soon("a line of the server", heard.data()).await;
+        let chunk = chunk.expect("the server goes on").expect("a living link");
+        unread.extend_from_slice(&chunk);
+        let flow = heard.flow_control();
+        flow.release_capacity(chunk.len()).expect("what was read");
     }
 }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::health::Checks;
-use super::{Role, SessionError};
+use super::{FAREWELL, Role, SessionError};
 use crate::client::Shared;
 use crate::status::{OnlineTunnel, SessionStatus};
 
@@ -31,8 +31,8 @@ pub(super) struct Context<'a> {
     pub(super) latency: Latency,
 }
 
-/// How long the news of our own newer link may take: 2 s.
-const NEWS: Duration = Duration::from_secs(2);
+/// How long the news of our own newer link may take: 5 s.
+const NEWS: Duration = Duration::from_secs(5);
 
 /// Who ended the conversation in good order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub(super) async fn converse(
             "sent a request before the control stream",
         ));
     }
+    let mut generation = client.comeback.generation();
+    let mut known = *generation.borrow();
     let resume = client.comeback.claim(&binding, role.joins);
     if role.joins && resume.is_none() {
         return Err(SessionError::NoSession);
@@ -89,7 +91,6 @@ pub(super) async fn converse(
     }
     let mut checks = role.binds.then(|| Checks::of(&client.tunnels));
     let mut online = Vec::new();
-    let mut generation = client.comeback.generation();
     loop {
         let message = tokio::select! {
             message = reader.next() => message?,
@@ -104,13 +105,9 @@ pub(super) async fn converse(
             }
             () = leave.cancelled() => {
                 writer.send(&ClientMessage::Bye).await?;
-                writer.finish()?;
-                return Ok(Farewell::Ours);
+                break;
             }
-            () = role.retire.cancelled() => {
-                writer.finish()?;
-                return Ok(Farewell::Ours);
-            }
+            () = role.retire.cancelled() => break,
         };
         match message {
             Some(ServerMessage::Welcome {
@@ -121,8 +118,8 @@ pub(super) async fn converse(
             }) => {
                 if let Some(secret) = resume {
                     client.comeback.learn(session, secret);
+                    known += 1;
                 }
-                generation.mark_unchanged();
                 let before = client.reporter.session();
                 if let Some(old) = &role.replaces
                     && before == Some(session)
@@ -191,7 +188,9 @@ pub(super) async fn converse(
                         Err(SessionError::Stopped { code, message })
                     }
                     StopCode::Replaced if !role.wants_another.is_cancelled() => {
-                        match timeout(NEWS, generation.changed()).await {
+                        // A link of ours that came after this one's hello may have heard its welcome first.
+                        let newer = generation.wait_for(|generation| *generation > known);
+                        match timeout(NEWS, newer).await {
                             Ok(_) => Ok(Farewell::Ours),
                             Err(_) => Err(SessionError::TakenOver),
                         }
@@ -206,4 +205,8 @@ pub(super) async fn converse(
             None => return Ok(Farewell::Theirs),
         }
     }
+    writer.finish()?;
+    // What the server sends before it knows would be refused after a GOAWAY.
+    let _ = timeout(FAREWELL, reader.ended()).await;
+    Ok(Farewell::Ours)
 }

@@ -161,7 +161,7 @@ pub enum StopCode {
     Replaced,
     /// A link that wanted to join a session found none.
     NoSession,
-    /// The token has as many links as it may.
+    /// The token, or the session, has as many links as it may.
     OverLimit,
     /// The token was revoked, and with it the session.
     TokenRevoked,
@@ -251,6 +251,18 @@ impl<M: DeserializeOwned> Reader<M> {
             };
             self.buffer.extend_from_slice(&chunk);
             self.stream.flow_control().release_capacity(chunk.len())?;
+        }
+    }
+}
+
+impl<M> Reader<M> {
+    /// Resolves when the peer has ended its direction, in whichever way; what it still says is not read.
+    ///
+    /// Cancel safety: safe.
+    pub async fn ended(&mut self) {
+        while let Some(Ok(chunk)) = self.stream.data().await {
+            // Fails only for a stream that is over.
+            let _ = self.stream.flow_control().release_capacity(chunk.len());
         }
     }
 }

@@ -11,9 +11,8 @@ use tokio::time::sleep;
 use tracing::info;
 
 use super::Gate;
-use super::sessions::{BindError, Owned};
+use super::sessions::{BindError, Opened};
 use crate::auth::Forbidden;
-use crate::session::Link;
 
 /// Why the conversation on a link is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +30,11 @@ pub(super) enum End {
 /// Talks with the client on one link until it leaves, breaks off, is replaced, or the server stops.
 pub(super) async fn converse(
     gate: &Gate,
-    session: &Owned,
-    link: &Link,
+    session: &Opened,
     mut reader: Reader<ClientMessage>,
     writer: &mut Writer<ServerMessage>,
 ) -> Result<End, ControlError> {
+    let link = session.link();
     let mut bound = HashMap::new();
     let mut told_to_leave = false;
     let drain = async {
@@ -50,8 +49,10 @@ pub(super) async fn converse(
         tokio::select! {
             message = reader.next() => match message? {
                 Some(ClientMessage::Bind { id, kind, name, pool }) => {
-                    let answer = bind(gate, session, &mut bound, id, &kind, &name, pool);
-                    writer.send(&answer).await?;
+                    // Whoever has been replaced hears that instead.
+                    if let Some(answer) = bind(gate, session, &mut bound, id, &kind, &name, pool) {
+                        writer.send(&answer).await?;
+                    }
                 }
                 Some(ClientMessage::Health { id, healthy }) => {
                     if let Some(name) = bound.get(&id) {
@@ -77,7 +78,11 @@ pub(super) async fn converse(
                     message: "another link of the same client has taken the place of this one".to_owned(),
                 };
                 writer.send(&stop).await?;
-                return Ok(End::Replaced);
+                // What has not left yet would be dropped with the stream, so the client ends it.
+                tokio::select! {
+                    () = reader.ended() => return Ok(End::Replaced),
+                    () = gate.stop.cancelled() => return Ok(End::Stopped),
+                }
             }
             () = gate.stop.cancelled() => return Ok(End::Stopped),
         }
@@ -86,14 +91,14 @@ pub(super) async fn converse(
 
 fn bind(
     gate: &Gate,
-    session: &Owned,
+    session: &Opened,
     bound: &mut HashMap<TunnelId, Name>,
     id: TunnelId,
     kind: &str,
     name: &str,
     pool: bool,
-) -> ServerMessage {
-    let refused = |code, message: String| ServerMessage::Refused { id, code, message };
+) -> Option<ServerMessage> {
+    let refused = |code, message: String| Some(ServerMessage::Refused { id, code, message });
     if kind != "http" {
         let message = format!("this server has no tunnels of the kind {kind:?}, only http");
         return refused(RefusalCode::KindUnsupported, message);
@@ -109,15 +114,16 @@ fn bind(
     let url = gate.urls.of(&name);
     match session.bind(kind, name.clone(), id, pool) {
         Ok(()) => {
-            info!(session = %session.session().id(), url, "name bound");
+            info!(session = %session.session.session().id(), url, "name bound");
             bound.insert(id, name);
-            ServerMessage::Bound { id, url }
+            Some(ServerMessage::Bound { id, url })
         }
         Err(error) => {
             let code = match error {
                 BindError::Taken(_) => RefusalCode::NameTaken,
                 BindError::TooMany | BindError::Ended => RefusalCode::OverLimit,
                 BindError::NobodysPool => RefusalCode::PoolForbidden,
+                BindError::Replaced => return None,
                 BindError::Forbidden(Forbidden::Name { .. }) => RefusalCode::NameForbidden,
                 BindError::Forbidden(Forbidden::Kind { .. }) => RefusalCode::KindForbidden,
                 BindError::Forbidden(Forbidden::TooMany(_)) => RefusalCode::OverLimit,

@@ -173,13 +173,13 @@ impl Gate {
         let handshake::Admitted { grant, user_agent } = admitted;
         let handle = Link::new(here, requests, self.most_requests);
         let opened = self.sessions.open(grant, resume.as_ref(), &binding, handle);
-        let opened = match opened {
+        let mut opened = match opened {
             Ok(opened) => opened,
             Err(unopened) => {
                 let stop = ServerMessage::Stop {
                     code: match unopened {
                         Unopened::NoSession => StopCode::NoSession,
-                        Unopened::TooManyLinks(_) => StopCode::OverLimit,
+                        Unopened::SessionFull | Unopened::TooManyLinks(_) => StopCode::OverLimit,
                     },
                     message: unopened.to_string(),
                 };
@@ -187,7 +187,8 @@ impl Gate {
                 return self.farewell(link, Some(self.drain_limit), pending()).await;
             }
         };
-        let session = opened.session;
+        let secret = opened.secret.take();
+        let session = Arc::clone(&opened.session);
         let (id, grant) = (session.session().id(), session.grant());
         let (account, token) = (grant.account(), grant.token().map(display));
         info!(session = %id, %account, token, %peer, agent = user_agent, version, os, resumed = opened.resumed, "link open");
@@ -195,22 +196,26 @@ impl Gate {
             session: id,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             account: account.to_string(),
-            resume: opened.secret,
+            resume: secret,
         };
         let conversation = async {
             writer.send(&welcome).await?;
-            control::converse(self, &session, opened.link.link(), reader, &mut writer).await
+            control::converse(self, &opened, reader, &mut writer).await
         };
         let ended = tokio::select! {
             ended = conversation => ended,
             stop = grant.ended() => {
-                session.leave();
-                drop(opened.link);
+                opened.leave();
+                drop(opened);
                 return stopped(link, writer, stop).await;
             }
         };
+        if !matches!(ended, Ok(_) | Err(ControlError::Link(_))) {
+            // Whoever breaks the rules once is not waited for.
+            opened.leave();
+        }
         // No further requests; open ones still finish.
-        drop((opened.link, writer));
+        drop((opened, writer));
         match &ended {
             Ok(why) => info!(session = %id, ?why, "link ended"),
             Err(ControlError::Link(_)) => {
@@ -222,11 +227,7 @@ impl Gate {
                 };
                 info!(session = %id, why, "link ended");
             }
-            Err(error) => {
-                // Whoever breaks the rules once is not waited for.
-                session.leave();
-                info!(session = %id, %error, "link ended");
-            }
+            Err(error) => info!(session = %id, %error, "link ended"),
         }
         match ended {
             // A WebSocket on an old link may go on for days.

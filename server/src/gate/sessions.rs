@@ -27,7 +27,10 @@ use crate::registry::{Claim, NameTaken, Registry, Route, Terms};
 use crate::session::{Arrival, Attached, Link, Session};
 
 /// Tunnels of one session: 64.
-pub(super) const MAX_TUNNELS: usize = 64;
+const MAX_TUNNELS: usize = 64;
+
+/// Links of one session: 64, four times what our own client can have. Every request looks at all of them.
+const MAX_LINKS: usize = 64;
 
 /// All sessions of a server, shared by every shard; clones see the same ones.
 #[derive(Debug, Clone)]
@@ -47,7 +50,8 @@ pub(super) struct Owned {
     registry: Registry,
     right: Mutex<Right>,
     /// `None` once the session has ended. Whoever holds the lock sees either a living session or its end,
-    /// and nothing between.
+    /// and nothing between. Links take each other's places under it, so that one that has been replaced can
+    /// do nothing to the session of its successor.
     names: Mutex<Option<HashMap<Name, Held>>>,
     left: CancellationToken,
 }
@@ -69,7 +73,7 @@ struct Right {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) session: Arc<Owned>,
-    pub(super) link: Attached,
+    link: Attached,
     /// For the next return; `None` for a link that joins.
     pub(super) secret: Option<Secret>,
     pub(super) resumed: bool,
@@ -80,6 +84,8 @@ pub(super) struct Opened {
 pub(super) enum Unopened {
     #[error("there is no such session to join")]
     NoSession,
+    #[error("a session has at most {MAX_LINKS} links")]
+    SessionFull,
     #[error(
         "this token has as many links as it may ({0}): end another client that uses it, or ask the server's operator for a higher limit"
     )]
@@ -90,7 +96,7 @@ pub(super) enum Unopened {
 enum Unresumed {
     /// It is not for one that lives; here it is again.
     Other(Link),
-    TooManyLinks(Limit),
+    Refused(Unopened),
 }
 
 /// Why a name is not bound.
@@ -106,6 +112,8 @@ pub(super) enum BindError {
     Forbidden(#[from] Forbidden),
     #[error("the session has ended")]
     Ended,
+    #[error("another link has taken the place of this one")]
+    Replaced,
 }
 
 impl Sessions {
@@ -141,7 +149,7 @@ impl Sessions {
         if let Some(resume) = resume {
             match self.resume(&grant, resume, binding, link) {
                 Ok(opened) => return Ok(opened),
-                Err(Unresumed::TooManyLinks(limit)) => return Err(Unopened::TooManyLinks(limit)),
+                Err(Unresumed::Refused(unopened)) => return Err(unopened),
                 Err(Unresumed::Other(_)) if resume.join => return Err(Unopened::NoSession),
                 Err(Unresumed::Other(unused)) => link = unused,
             }
@@ -193,15 +201,20 @@ impl Sessions {
         if names.is_none() {
             return Err(Unresumed::Other(link));
         }
-        let (arrival, counted, secret) = match resume.join {
-            true => {
-                let counted = owned.grant.link().map_err(Unresumed::TooManyLinks)?;
-                (Arrival::Joins, counted, None)
-            }
+        if resume.join && owned.session.links() >= MAX_LINKS {
+            return Err(Unresumed::Refused(Unopened::SessionFull));
+        }
+        let takes_a_place = !resume.join && owned.session.is_online();
+        let counted = match takes_a_place {
+            true => owned.grant.link_instead(),
             false => {
-                let secret = right.renew(resume, binding);
-                (Arrival::Replaces, owned.grant.link_instead(), Some(secret))
+                let counted = owned.grant.link().map_err(Unopened::TooManyLinks);
+                counted.map_err(Unresumed::Refused)?
             }
+        };
+        let (arrival, secret) = match resume.join {
+            true => (Arrival::Joins, None),
+            false => (Arrival::Replaces, Some(right.renew(resume, binding))),
         };
         let link = owned.session.attach(link, arrival, counted);
         drop((names, right));
@@ -268,18 +281,14 @@ impl Right {
     }
 }
 
-impl Owned {
-    /// The handle that routes hold.
-    pub(super) fn session(&self) -> &Session {
-        &self.session
+impl Opened {
+    /// The client's link.
+    pub(super) fn link(&self) -> &Link {
+        self.link.link()
     }
 
-    /// What its client may do.
-    pub(super) fn grant(&self) -> &Grant {
-        &self.grant
-    }
-
-    /// Claims a name for a tunnel. A name that the session has already is from now on for this tunnel.
+    /// Claims a name for a tunnel of this link. A name that the session has already is from now on for
+    /// this tunnel.
     pub(super) fn bind(
         &self,
         kind: &str,
@@ -287,10 +296,14 @@ impl Owned {
         tunnel: TunnelId,
         pool: bool,
     ) -> Result<(), BindError> {
-        if pool && self.grant.is_nobody() {
+        let owned = &*self.session;
+        if pool && owned.grant.is_nobody() {
             return Err(BindError::NobodysPool);
         }
-        let mut names = self.names();
+        let mut names = owned.names();
+        if self.link().is_retired() {
+            return Err(BindError::Replaced);
+        }
         let names = names.as_mut().ok_or(BindError::Ended)?;
         if let Some(held) = names.get(&name) {
             return Ok(held.claim.renew(tunnel, pool)?);
@@ -298,13 +311,13 @@ impl Owned {
         if names.len() >= MAX_TUNNELS {
             return Err(BindError::TooMany);
         }
-        let bound = self.grant.bind(kind, &name)?;
-        let session = self.session.clone();
+        let bound = owned.grant.bind(kind, &name)?;
+        let session = owned.session.clone();
         let terms = Terms {
-            account: Arc::clone(self.grant.account()),
+            account: Arc::clone(owned.grant.account()),
             pool,
         };
-        let claim = self
+        let claim = owned
             .registry
             .claim(name.clone(), Route { session, tunnel }, terms)?;
         let held = Held {
@@ -317,15 +330,34 @@ impl Owned {
 
     /// Notes whether the local app behind a name is well.
     pub(super) fn set_healthy(&self, name: &Name, healthy: bool) {
-        if let Some(held) = self.names().as_ref().and_then(|names| names.get(name)) {
+        let names = self.session.names();
+        if let Some(held) = names.as_ref().and_then(|names| names.get(name))
+            && !self.link().is_retired()
+        {
             held.claim.set_healthy(healthy);
         }
     }
 
     /// Nobody will come back: the client has said goodbye, or must not.
     pub(super) fn leave(&self) {
-        *self.names() = None;
-        self.left.cancel();
+        let mut names = self.session.names();
+        if self.link().is_retired() {
+            return;
+        }
+        *names = None;
+        self.session.left.cancel();
+    }
+}
+
+impl Owned {
+    /// The handle that routes hold.
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// What its client may do.
+    pub(super) fn grant(&self) -> &Grant {
+        &self.grant
     }
 
     fn names(&self) -> MutexGuard<'_, Option<HashMap<Name, Held>>> {

@@ -99,6 +99,11 @@ impl Link {
         self.retired.cancelled().await;
     }
 
+    /// Whether one has.
+    pub fn is_retired(&self) -> bool {
+        self.retired.is_cancelled()
+    }
+
     /// Resolves when it has carried as many requests as a link should: stream ids are not used twice.
     pub async fn worn(&self) {
         self.worn.cancelled().await;
