@@ -1,6 +1,7 @@
 //! Several clients of one account share a name.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 
 use http::{Response, StatusCode};
 use ngrnotok::client::{ClientError, Config, Pool};
@@ -41,9 +42,11 @@ async fn client(
 async fn kill(client: RunningClient, kept: &Scratch) {
     drop(client);
     eventually("the files to be unlocked", async || {
-        let files = std::fs::read_dir(kept.path()).unwrap();
-        let mut files = files.map(|file| std::fs::File::open(file.unwrap().path()).unwrap());
-        files.all(|file| file.try_lock().is_ok())
+        let mut files = std::fs::read_dir(kept.path()).expect("a folder");
+        files.all(|file| {
+            let file = File::open(file.expect("a file").path());
+            file.expect("it is ours").try_lock().is_ok()
+        })
     })
     .await;
 }
