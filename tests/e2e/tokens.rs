@@ -315,6 +315,33 @@ fn the_only_link_of_a_token_can_be_replaced_by_its_owner() {
 }
 
 #[test]
+fn sessions_that_come_back_find_no_more_links_than_their_token_may_have() {
+    run(async {
+        let office = Office::open().await;
+        let rules = Rules {
+            max_links: NonZeroU32::new(1),
+            ..Rules::default()
+        };
+        let token = office.token(rules).await;
+        let mut lost = RawClient::open_as(&office.world, &token).await;
+        lost.say(HELLO);
+        let welcome = lost.hear().await;
+        lost.bind(1, "http", "lost");
+        assert_eq!(lost.hear().await["t"], "bound");
+        drop(lost);
+        eventually("the server to see it", async || {
+            office.world.open_links("lost") == Some(0)
+        })
+        .await;
+        let _other = bound(&office, &token, "other").await;
+        let mut back = RawClient::open_as(&office.world, &token).await;
+        back.come_back(&welcome, false);
+        let stop = back.hear().await;
+        assert_eq!(stop["code"], "over_limit", "{stop}");
+    });
+}
+
+#[test]
 fn a_session_without_a_link_belongs_to_its_token_and_ends_with_it() {
     run(async {
         let office = Office::open().await;
