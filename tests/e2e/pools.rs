@@ -1,7 +1,6 @@
 //! Several clients of one account share a name.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 
 use http::{Response, StatusCode};
 use ngrnotok::client::{ClientError, Config, Pool};
@@ -36,19 +35,6 @@ async fn client(
     config.token = token.cloned();
     config.tunnels[0].pool = pool;
     RunningClient::start(config).await
-}
-
-/// Ends a client without a goodbye, and waits until another may use what it has kept.
-async fn kill(client: RunningClient, kept: &Scratch) {
-    drop(client);
-    eventually("the files to be unlocked", async || {
-        let mut files = std::fs::read_dir(kept.path()).expect("a folder");
-        files.all(|file| {
-            let file = File::open(file.expect("a file").path());
-            file.expect("it is ours").try_lock().is_ok()
-        })
-    })
-    .await;
 }
 
 /// An app that says `one`, and at `/health` whether it is well now.
@@ -165,12 +151,12 @@ fn a_client_that_comes_back_may_have_changed_its_mind_about_sharing() {
         let shared = || Some(Pool::default());
         let first = start(None).await.unwrap();
         let session = first.session();
-        kill(first, &kept).await;
+        first.kill(kept.path()).await;
         let first = start(shared()).await.unwrap();
         assert_eq!(first.session(), session);
         let second = client(&world, &app, Some(&ann), shared()).await.unwrap();
 
-        kill(first, &kept).await;
+        first.kill(kept.path()).await;
         let refused = start(None).await.unwrap_err().to_string();
         assert!(
             refused.contains("to share it start both with --pool"),
@@ -207,7 +193,7 @@ fn an_app_that_got_well_while_its_client_was_away_is_used_again() {
             who(&visitor).await == set(["two"])
         })
         .await;
-        kill(first, &kept).await;
+        first.kill(kept.path()).await;
         well.send_replace(true);
         let _first = start().await;
         eventually("it to be used again", async || {
