@@ -3,9 +3,10 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use h2::Reason;
 use ngrnotok::client::{ClientError, Config};
 use ngrnotok::status::State;
-use ngrnotok_tests::body::full;
+use ngrnotok_tests::body::{empty, full};
 use ngrnotok_tests::origin::Origin;
 use ngrnotok_tests::program::Scratch;
 use ngrnotok_tests::raw_link::{HELLO, Next, RawClient, answer};
@@ -400,5 +401,34 @@ fn a_session_has_a_bounded_number_of_links() {
             links.push(link);
         }
         assert_eq!(links.len(), 64);
+    });
+}
+
+#[test]
+fn what_one_link_has_not_looked_at_is_asked_on_another() {
+    run(async {
+        let world = World::plan().start().await;
+        let (mut one, welcome) = welcomed(&world).await;
+        one.bind(0, "http", "app");
+        assert_eq!(one.hear().await["t"], "bound");
+        let mut two = RawClient::open(&world).await;
+        two.come_back(&welcome, true);
+        assert_eq!(two.hear().await["t"], "welcome");
+        let visitor = world.visit(Via::Http2).await;
+        for method in ["GET", "POST"] {
+            let request = visitor.request(method, "/").body(empty()).unwrap();
+            // The one that is asked first refuses, and is asked no more.
+            let refuse_and_answer = async {
+                let (first, second) = (one.request(), two.request());
+                let ((_, mut refused), other) = tokio::select! {
+                    request = first => (request, &mut two),
+                    request = second => (request, &mut one),
+                };
+                refused.send_reset(Reason::REFUSED_STREAM);
+                answer(other.request().await.1, "the other");
+            };
+            let (answer, ()) = tokio::join!(visitor.send(request), refuse_and_answer);
+            assert_eq!(answer.text(), "the other", "{method}");
+        }
     });
 }

@@ -183,7 +183,8 @@ impl Session {
     /// Interim answers that come before go to `interim`.
     ///
     /// A request without a body that may be repeated (RFC 9110 §9.2.2) survives the loss of its link:
-    /// it is sent once more when the client is back.
+    /// it is sent once more when the client is back. One that the client says it has not looked at is sent
+    /// on another link, whatever its method.
     ///
     /// Errors: [`Cause::OverLimit`] when all streams of the link or the token are taken,
     /// [`Cause::OverRate`] when the token allows no more requests now, [`Cause::ClientOffline`] when no
@@ -202,8 +203,7 @@ impl Session {
         let within = self.0.limits.admit()?;
         let body = Paced::new(body, within.as_ref().and_then(Within::on_bytes));
         // The copy costs two allocations; without it every blink of the link would be seen by visitors.
-        let repeatable = body.is_end_stream() && head.method().is_idempotent();
-        let copy = repeatable.then(|| head.clone());
+        let copy = body.is_end_stream().then(|| head.clone());
         let link = match self.best_link() {
             Some(link) => link,
             None => Box::pin(self.next_link(self.0.patience)).await?,
@@ -226,12 +226,12 @@ impl Session {
         failure: Failure,
     ) -> Result<Response<SessionBody>, Cause> {
         let link = match failure {
-            Failure::Lost => {
+            Failure::Lost if head.method().is_idempotent() => {
                 self.detach(failed);
                 self.next_link(self.0.patience.min(RETURN_LIMIT)).await?
             }
             Failure::NotProcessed => self.best_link_but(failed).ok_or(failure)?,
-            Failure::Full(_) | Failure::Upload | Failure::Reset => return Err(failure.into()),
+            _ => return Err(failure.into()),
         };
         let body = Empty::new();
         Ok(link.send(head, body, interim, &self.0.uploads).await?)
