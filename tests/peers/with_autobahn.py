@@ -12,7 +12,7 @@ KNOWN = Path(__file__).with_name("autobahn-known-differences.txt")
 # All but compression (12 and 13), which takes minutes and which the echo server mostly lacks.
 CASES = [f"{number}.*" for number in (1, 2, 3, 4, 5, 6, 7, 9, 10)]
 
-# In 4.1.5 and 4.2.5 a good frame and a bad one go byte by byte. An echo server that reads both at once
+# In 3.4, 4.1.5 and 4.2.5 a good frame and a bad one go byte by byte. An echo server that reads both at once
 # (through a tunnel it mostly does) gives up before it answers the first, as it does in 4.1.4 either way: a
 # verdict counts as the same when both ways have given it in as many more runs.
 MORE_RUNS = 8
