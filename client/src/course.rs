@@ -101,7 +101,9 @@ impl From<Lost> for ClientError {
         match lost {
             Lost::Connect(ConnectError::Refused { problem, .. }) => Self::Refused(problem),
             Lost::Connect(error) => Self::Unreachable(error),
-            Lost::Session(SessionError::NameTaken(message)) => Self::NameTaken(message),
+            Lost::Session(SessionError::NameTaken(message) | SessionError::NameKept(message)) => {
+                Self::NameTaken(message)
+            }
             Lost::Session(SessionError::NameForbidden(message)) => Self::NameForbidden(message),
             Lost::Session(SessionError::TunnelRefused(message)) => Self::TunnelRefused(message),
             Lost::Session(SessionError::Stopped { code, message }) => {

@@ -10,6 +10,7 @@ use ngrnotok_certs::tls::Trust;
 use ngrnotok_common::secret::Secret;
 use ngrnotok_server::auth::{Anonymous, Auth, CreateTokenError, create_token};
 use ngrnotok_server::config::Config;
+use ngrnotok_server::names::Names;
 use ngrnotok_server::server::{Server, StartError};
 use ngrnotok_server::store::{Store, StoreError};
 use thiserror::Error;
@@ -67,6 +68,8 @@ pub async fn start() -> Result<Embedded, EmbeddedError> {
             http: visitor_addresses(port),
             tunnel: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
             identity: Some(identity.clone()),
+            // There is nobody here to be taken for somebody else.
+            names: Names::free(),
             // One developer's traffic; the tunnel and its visitors share a thread.
             shards: NonZeroUsize::MIN,
             settling: Duration::ZERO,

@@ -1,5 +1,6 @@
 //! The command line of `ngrnotok-server`, as typed. `config` makes checked types of it.
 
+mod name;
 mod token;
 
 use std::net::{IpAddr, SocketAddr};
@@ -9,8 +10,10 @@ use std::str::FromStr;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use ngrnotok_common::hostname::Name;
 use serde::Deserialize;
 
+pub use self::name::NameCommand;
 pub use self::token::{CreateToken, KindWord, TokenCommand};
 
 /// The public end of ngrnotok: visitors come in over HTTPS, tunnel clients carry their requests away.
@@ -50,6 +53,9 @@ pub enum Command {
     /// Tokens with which tunnel clients log in
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Names that are kept for accounts
+    #[command(subcommand)]
+    Name(NameCommand),
     /// Look at the configuration without starting
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -141,6 +147,21 @@ pub struct Settings {
     #[arg(long, env = "NGRNOTOK_SERVER_ALLOW_ANONYMOUS", num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub allow_anonymous: Option<bool>,
 
+    /// More names like www, admin and login, which visitors would take for yours: only tokens that list
+    /// them get them, and accounts that they are reserved for
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "NGRNOTOK_SERVER_DENY_NAMES",
+        value_delimiter = ','
+    )]
+    pub deny_names: Option<Vec<Name>>,
+
+    /// Seconds for which a name that an account has used is held back from others, 0 for not at all
+    /// [default: 86400]
+    #[arg(long, value_name = "SECONDS", env = "NGRNOTOK_SERVER_HOLD_NAMES")]
+    pub hold_names: Option<u64>,
+
     /// Networks of our own proxies, whose X-Forwarded-* is believed
     #[arg(
         long,
@@ -227,6 +248,8 @@ impl Settings {
             dev_cert: self.dev_cert.or(other.dev_cert),
             state_dir: self.state_dir.or(other.state_dir),
             allow_anonymous: self.allow_anonymous.or(other.allow_anonymous),
+            deny_names: self.deny_names.or(other.deny_names),
+            hold_names: self.hold_names.or(other.hold_names),
             trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
             shards: self.shards.or(other.shards),
             max_connections: self.max_connections.or(other.max_connections),

@@ -18,6 +18,7 @@ use thiserror::Error;
 use crate::auth::{Anonymous, Auth};
 use crate::cli::{HttpModeWord, Network, Settings};
 use crate::edge::HttpMode;
+use crate::names::Names;
 use crate::store::{Store, StoreError};
 
 /// Everything a server is made of.
@@ -41,6 +42,9 @@ pub struct Config {
     pub identity: Option<Identity>,
     /// Who may open links.
     pub auth: Auth,
+    /// Who may have which name. Default: everybody every name, but for those that visitors would take for
+    /// the operator's own.
+    pub names: Names,
     /// Threads. Default: the processor's cores. Each costs about 0.2 MiB.
     pub shards: NonZeroUsize,
     /// Peers whose word on the visitors behind them is believed. Default: none.
@@ -80,6 +84,7 @@ impl Config {
             admin: None,
             identity: None,
             auth,
+            names: Names::new(None, [], Duration::ZERO),
             shards: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             trusted_proxies: Vec::new(),
             max_connections: 65_536,
@@ -201,6 +206,11 @@ pub fn state_dir(settings: &Settings) -> PathBuf {
         .unwrap_or_else(|| folders::state("ngrnotok-server"))
 }
 
+/// For how long a server with these settings holds names after their last use.
+pub fn hold(settings: &Settings) -> Duration {
+    settings.hold_names.map_or(Names::HOLD, Duration::from_secs)
+}
+
 /// Whether checking may make what is not there: the development authority, the token store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effects {
@@ -213,7 +223,7 @@ pub enum Effects {
 /// Checks settings and opens what they name: certificates, keys, the token store.
 pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, ConfigError> {
     let domain = domain(settings.domain.as_deref())?;
-    let state_dir = state_dir(&settings);
+    let (state_dir, hold) = (state_dir(&settings), hold(&settings));
     let https = settings
         .https
         .unwrap_or_else(|| match settings.http.is_some() {
@@ -251,11 +261,20 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
     };
     // Certificate and key may each be fine and not belong together.
     server_config(identity.clone(), &[])?;
+    let store = match effects {
+        Effects::None if !Store::exists(&state_dir) => Store::in_memory()?,
+        _ => Store::open(&state_dir)?,
+    };
+    let names = Names::new(
+        Some(store.clone()),
+        settings.deny_names.unwrap_or_default(),
+        hold,
+    );
     let auth = auth(
         https.iter().chain(&tunnel),
         settings.allow_anonymous.unwrap_or(false),
+        store,
         &state_dir,
-        effects,
     )
     .await?;
     let defaults = Config::new(domain, auth);
@@ -266,6 +285,7 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
         tunnel,
         admin: admin(settings.admin.as_deref())?,
         identity: Some(identity),
+        names,
         shards: settings.shards.unwrap_or(defaults.shards),
         trusted_proxies: settings
             .trusted_proxies
@@ -332,13 +352,9 @@ fn dev_names<'a>(domain: &str, addresses: impl Iterator<Item = &'a SocketAddr>) 
 async fn auth(
     mut doors: impl Iterator<Item = &SocketAddr>,
     allow_anonymous: bool,
+    store: Store,
     state_dir: &Path,
-    effects: Effects,
 ) -> Result<Auth, ConfigError> {
-    let store = match effects {
-        Effects::None if !Store::exists(state_dir) => Store::in_memory()?,
-        _ => Store::open(state_dir)?,
-    };
     let anonymous = match doors.find(|address| !address.ip().is_loopback()) {
         _ if allow_anonymous => Anonymous::Always,
         None => Anonymous::WhileNoTokenExists,

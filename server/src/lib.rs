@@ -4,21 +4,24 @@
 //! The crate doc of `ngrnotok-common` tells the whole story of a request. In here:
 //!
 //! - [`server`] starts and stops everything in order; a `shard` is one of its threads.
-//! - [`gate`] is the door for tunnel clients: who may come in ([`auth`], kept in the [`store`]), and
-//!   which names they hold ([`registry`]).
+//! - [`gate`] is the door for tunnel clients: who may come in ([`auth`], kept in the [`store`]), which
+//!   names they may have ([`names`]), and which they hold ([`registry`]).
 //! - [`session`] is the handle to a client that has come in. It sits below both doors.
 //! - [`edge`] is the door for visitors. `edge/handle.rs` is the page to read first.
 //! - [`admin`] answers health probes.
-//! - [`cli`] holds the words as typed, [`config`] the checked types, and [`token_command`] is what
-//!   `ngrnotok-server token …` does.
+//! - [`cli`] holds the words as typed, [`config`] the checked types, [`token_command`] and
+//!   [`name_command`] are what `ngrnotok-server token …` and `… name …` do.
 
 pub mod admin;
 pub mod auth;
 pub mod cli;
 pub mod config;
+mod console;
 pub mod edge;
 pub mod gate;
 mod listener;
+pub mod name_command;
+pub mod names;
 pub mod registry;
 pub mod server;
 pub mod session;

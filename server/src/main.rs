@@ -7,7 +7,7 @@ use ngrnotok_common::{cli, shutdown, telemetry};
 use ngrnotok_server::cli::{Cli, Command, ConfigCommand};
 use ngrnotok_server::config::{self, Checked, Config, Effects};
 use ngrnotok_server::server::{Server, inherited};
-use ngrnotok_server::token_command;
+use ngrnotok_server::{name_command, token_command};
 
 fn main() -> ExitCode {
     let cli: Cli = cli::parse();
@@ -47,6 +47,12 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Token(command)) => token_command::run(command, &config::state_dir(&wishes))
             .await
             .map_err(|error| Failure::Other(error.into())),
+        Some(Command::Name(command)) => {
+            let (state_dir, hold) = (config::state_dir(&wishes), config::hold(&wishes));
+            name_command::run(command, &state_dir, hold)
+                .await
+                .map_err(|error| Failure::Other(error.into()))
+        }
         Some(Command::Config(ConfigCommand::Check)) => {
             config::check(wishes, Effects::None)
                 .await

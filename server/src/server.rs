@@ -23,6 +23,7 @@ use crate::edge::{Edge, Handover};
 use crate::gate::{Gate, PublicUrls, Sessions};
 pub use crate::listener::inherited;
 use crate::listener::{accept, bind, inherit};
+use crate::names::Names;
 use crate::registry::Registry;
 use crate::session::ShardId;
 use crate::shard::{Door, Doors, Shard};
@@ -33,6 +34,7 @@ pub struct Server {
     addresses: Addresses,
     registry: Registry,
     auth: Auth,
+    names: Names,
     threads: Vec<JoinHandle<()>>,
     admin: Option<TcpListener>,
     visitors: TaskTracker,
@@ -184,6 +186,7 @@ impl Server {
             }),
             gate: Arc::new(Gate {
                 auth: config.auth.clone(),
+                names: config.names.clone(),
                 sessions: Sessions::new(
                     registry.clone(),
                     config.grace,
@@ -221,6 +224,7 @@ impl Server {
             addresses,
             registry,
             auth: config.auth,
+            names: config.names,
             threads,
             admin,
             visitors,
@@ -248,9 +252,13 @@ impl Server {
     ///
     /// Cancel safety: dropping the future ends the server at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> bool {
-        let (auth, stop) = (self.auth, self.stop.clone());
-        // As long as there are links, and not on a shard, because it reads the store.
-        let watch = async move { stop.run_until_cancelled(auth.watch()).await };
+        let (auth, names) = (self.auth, self.names);
+        let (registry, stop) = (self.registry, self.stop.clone());
+        // As long as there are links, and not on a shard, because both work with the store.
+        let watch = async move {
+            let both = async { tokio::join!(auth.watch(), names.keep(&registry)) };
+            stop.run_until_cancelled(both).await
+        };
         let _watch = AbortOnDropHandle::new(self.links.spawn(watch));
         tokio::select! {
             () = shutdown => {}

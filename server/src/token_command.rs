@@ -1,6 +1,6 @@
 //! What `ngrnotok-server token …` does, and says.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -10,6 +10,7 @@ use crate::auth::rules::Rules;
 use crate::auth::token::{Token, TokenId};
 use crate::auth::{CreateTokenError, NewToken, create_token, revoke_token};
 use crate::cli::{CreateToken, TokenCommand};
+use crate::console::{columns, json, print};
 use crate::store::{Store, StoreError, TokenRow, UnixSeconds};
 
 /// Why a command was not done.
@@ -94,16 +95,15 @@ async fn create(words: &CreateToken, state_dir: &Path) -> Result<(), TokenComman
     Ok(())
 }
 
-async fn list(json: bool, state_dir: &Path) -> Result<(), TokenCommandError> {
-    let rows = match existing(state_dir)? {
+async fn list(as_json: bool, state_dir: &Path) -> Result<(), TokenCommandError> {
+    let rows = match Store::open_existing(state_dir)? {
         Some(store) => store.list_tokens().await?,
         None => Vec::new(),
     };
     let now = UnixSeconds::now();
     let listed: Vec<_> = rows.iter().map(|row| Listed::new(row, now)).collect();
-    let text = if json {
-        let text = serde_json::to_string_pretty(&listed).expect("strings and numbers serialise");
-        format!("{text}\n")
+    let text = if as_json {
+        json(&listed)
     } else if listed.is_empty() {
         format!(
             "There are no tokens in {}. Make one: ngrnotok-server token create --account NAME\n",
@@ -117,7 +117,7 @@ async fn list(json: bool, state_dir: &Path) -> Result<(), TokenCommandError> {
 
 async fn revoke(id: &str, state_dir: &Path) -> Result<(), TokenCommandError> {
     let id = TokenId::parse(id).ok_or(TokenCommandError::NotAnId)?;
-    let revoked = match existing(state_dir)? {
+    let revoked = match Store::open_existing(state_dir)? {
         Some(store) => revoke_token(&store, id).await?,
         None => None,
     };
@@ -135,21 +135,6 @@ async fn revoke(id: &str, state_dir: &Path) -> Result<(), TokenCommandError> {
         ),
     };
     print(&said).map_err(TokenCommandError::Print)
-}
-
-/// The store, if there is one: looking must not make it.
-fn existing(state_dir: &Path) -> Result<Option<Store>, StoreError> {
-    match Store::exists(state_dir) {
-        true => Store::open(state_dir).map(Some),
-        false => Ok(None),
-    }
-}
-
-/// Not `println!`, which panics when nobody listens.
-fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
 }
 
 /// A token as programs see it. These names are a contract.
@@ -207,7 +192,7 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// For people: one line a token, columns as wide as they must be.
+/// For people: one line a token.
 fn table(rows: &[TokenRow], listed: &[Listed<'_>]) -> String {
     let or = |time: Option<UnixSeconds>, none: &str| {
         time.map_or_else(|| none.to_owned(), |time| time.to_string())
@@ -235,22 +220,7 @@ fn table(rows: &[TokenRow], listed: &[Listed<'_>]) -> String {
             row.note.clone(),
         ]
     }));
-    let mut widths = [0; 8];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for line in &lines {
-        let cells = line.iter().zip(widths);
-        let cells: Vec<_> = cells
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    columns(&lines)
 }
 
 /// What the holder of a token may do, in the words of `token create`.

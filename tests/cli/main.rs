@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod lines;
 mod login;
+mod names;
 mod readme;
 mod server;
 mod start;

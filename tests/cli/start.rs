@@ -17,7 +17,7 @@ fn two_tunnels(scratch: &Scratch, keys: &str, web: &Origin, api: &Origin) {
         scratch,
         &format!(
             "{keys}\n[tunnels.web]\ntarget = '{web}'\nname = 'shop'\n\n\
-             [tunnels.backend]\ntarget = '{api}'\nname = 'api'\n\n\
+             [tunnels.backend]\ntarget = '{api}'\nname = 'rest'\n\n\
              [tunnels.other]\nhello = true\n"
         ),
     );
@@ -65,7 +65,7 @@ fn several_tunnels_share_one_link() {
         let told = |key: &str| [&first[key], &second[key]].map(|word| word.as_str().unwrap());
         assert_eq!(told("event"), ["ready", "ready"]);
         assert_eq!(told("tunnel"), ["web", "backend"]);
-        assert_eq!(told("name"), ["shop", "api"]);
+        assert_eq!(told("name"), ["shop", "rest"]);
         let targets = [&web, &api].map(|app| app.target().to_string());
         assert_eq!(told("target"), [&targets[0], &targets[1]]);
         assert_eq!(first["session"], second["session"]);
@@ -146,13 +146,13 @@ fn a_refused_tunnel_ends_the_client_and_is_named() {
         let app = Origin::saying("the app").await;
         let keys = format!("server = '{}'\nserver-pin = '{}'", server.https, server.pin);
         two_tunnels(&scratch, &keys, &app, &Origin::refusing());
-        let holder: Vec<&str> = vec!["http", "--hello", "--name", "api"];
+        let holder: Vec<&str> = vec!["http", "--hello", "--name", "rest"];
         let mut holder: Running = ngrnotok(&scratch, &holder).start();
         holder.line_of("Forwarding").await;
         let refused = ngrnotok(&scratch, &["start", "--all"]).output().await;
         assert_eq!(refused.code, Some(4), "{}", refused.stderr);
         assert!(
-            refused.stderr.contains("the name api is taken"),
+            refused.stderr.contains("the name rest is taken"),
             "{}",
             refused.stderr
         );

@@ -46,6 +46,8 @@ fn help_of_the_servers_commands() {
     assert_snapshot!(shown(ngrnotok_server, &["token", "create", "--help"]));
     assert_snapshot!(shown(ngrnotok_server, &["token", "--help"]));
     assert_snapshot!(shown(ngrnotok_server, &["config", "check", "--help"]));
+    assert_snapshot!(shown(ngrnotok_server, &["name", "--help"]));
+    assert_snapshot!(shown(ngrnotok_server, &["name", "reserve", "--help"]));
 }
 
 #[test]

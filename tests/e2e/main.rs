@@ -11,6 +11,7 @@ mod framing;
 mod http;
 mod limits;
 mod link;
+mod names;
 mod office;
 mod pools;
 mod proxy;

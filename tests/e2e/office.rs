@@ -1,11 +1,14 @@
 //! A server that asks for tokens, and whoever hands them out.
 
+use std::time::Duration;
+
 use ngrnotok::client::{ClientError, Config};
 use ngrnotok_common::secret::Secret;
 use ngrnotok_server::Config as ServerConfig;
 use ngrnotok_server::auth::rules::Rules;
 use ngrnotok_server::auth::token::{Token, TokenId};
 use ngrnotok_server::auth::{Anonymous, Auth, NewToken, create_token, revoke_token};
+use ngrnotok_server::names::Names;
 use ngrnotok_server::store::Store;
 use ngrnotok_tests::origin::Origin;
 use ngrnotok_tests::program::Scratch;
@@ -27,11 +30,22 @@ impl Office {
 
     /// The same with other settings.
     pub(crate) async fn open_with(adjust: fn(&mut ServerConfig)) -> Self {
+        Self::build(Names::HOLD, adjust).await
+    }
+
+    /// One that holds names for so long after their last use.
+    pub(crate) async fn holding(hold: Duration) -> Self {
+        Self::build(hold, |_| {}).await
+    }
+
+    async fn build(hold: Duration, adjust: fn(&mut ServerConfig)) -> Self {
         let scratch = Scratch::new();
         let store = Store::open(scratch.path()).expect("a new store");
+        let names = Names::new(Some(store.clone()), [], hold);
         let auth = Auth::new(Some(store), Anonymous::WhileNoTokenExists);
         let plan = World::plan().server(move |config| {
             config.auth = auth;
+            config.names = names;
             adjust(config);
         });
         Self {
@@ -41,13 +55,18 @@ impl Office {
         }
     }
 
-    /// A token under these rules.
+    /// A token of `ann` under these rules.
     pub(crate) async fn token(&self, rules: Rules) -> Secret {
         let token = NewToken {
             rules,
             ..NewToken::from("ann")
         };
         create_token(&self.store, token).await.expect("a token")
+    }
+
+    /// A token of an account that may do everything.
+    pub(crate) async fn token_of(&self, account: &str) -> Secret {
+        create_token(&self.store, account).await.expect("a token")
     }
 
     pub(crate) async fn revoke(&self, token: &Secret) {

@@ -160,6 +160,10 @@ pub(super) async fn converse(
                 let refusal = match code {
                     RefusalCode::NameTaken => SessionError::NameTaken(message),
                     RefusalCode::NameForbidden => SessionError::NameForbidden(message),
+                    RefusalCode::NameReserved | RefusalCode::NameHeld => {
+                        SessionError::NameKept(message)
+                    }
+                    RefusalCode::Unavailable => SessionError::Unavailable(message),
                     _ => SessionError::TunnelRefused(format!("{tunnel}: {message}")),
                 };
                 if role.is_first_try || refusal.is_permanent() {

@@ -50,9 +50,15 @@ pub enum SessionError {
     /// Our token is not for this name.
     #[error("{0}")]
     NameForbidden(String),
+    /// The name is kept for another account.
+    #[error("{0}")]
+    NameKept(String),
     /// The server does not want this tunnel.
     #[error("{0}")]
     TunnelRefused(String),
+    /// The server cannot say now whether it wants this tunnel.
+    #[error("{0}")]
+    Unavailable(String),
     /// Our token has as many links as it may.
     #[error("{0}")]
     TooManyLinks(String),
@@ -78,6 +84,7 @@ impl SessionError {
         matches!(
             self,
             Self::NameForbidden(_)
+                | Self::NameKept(_)
                 | Self::TunnelRefused(_)
                 | Self::Stopped { .. }
                 | Self::TakenOver
@@ -183,7 +190,9 @@ pub(crate) async fn serve(
                 if let Err(
                     SessionError::NameTaken(_)
                     | SessionError::NameForbidden(_)
-                    | SessionError::TunnelRefused(_),
+                    | SessionError::NameKept(_)
+                    | SessionError::TunnelRefused(_)
+                    | SessionError::Unavailable(_),
                 ) = ended
                 {
                     // Our goodbye, if there is one, has to go out.

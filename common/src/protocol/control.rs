@@ -183,8 +183,12 @@ pub enum RefusalCode {
     NameTaken,
     /// The name is not a DNS label.
     NameInvalid,
-    /// The token is not for this name.
+    /// The token is not for this name, or the name would be taken for the operator's own.
     NameForbidden,
+    /// The operator keeps the name for another account.
+    NameReserved,
+    /// Another account has used the name a short while ago.
+    NameHeld,
     /// The server does not offer this kind of tunnel.
     KindUnsupported,
     /// The token is not for this kind of tunnel.
@@ -193,6 +197,8 @@ pub enum RefusalCode {
     OverLimit,
     /// Names are shared within an account, and this client has none.
     PoolForbidden,
+    /// The server cannot look up names now.
+    Unavailable,
     /// A code of a newer version.
     #[serde(other)]
     Other,

@@ -97,6 +97,16 @@ impl Grant {
         self.token.id.is_none()
     }
 
+    /// Whether the token says this very name, and not only a pattern that it fits.
+    pub fn lists(&self, name: &Name) -> bool {
+        self.token
+            .standing
+            .borrow()
+            .rules
+            .names
+            .lists(name.as_str())
+    }
+
     /// Whether both are by the same token, so that one may go on with what the other has begun.
     pub fn is_of_the_same_token(&self, other: &Self) -> bool {
         self.token.id == other.token.id

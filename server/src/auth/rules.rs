@@ -61,6 +61,12 @@ impl Allowed {
             })
     }
 
+    /// Whether `word` itself is one of the patterns.
+    pub fn lists(&self, word: &str) -> bool {
+        let patterns = self.0.as_deref().unwrap_or_default();
+        patterns.iter().any(|pattern| word == &**pattern)
+    }
+
     /// The patterns; `None` if everything fits.
     pub fn patterns(&self) -> Option<&[Box<str>]> {
         self.0.as_deref()
@@ -149,6 +155,16 @@ mod tests {
         }
         assert_eq!(names.to_string(), "api or ann-*");
         assert!(Allowed::only(["*"]).fits("whatever"));
+    }
+
+    #[test]
+    fn a_name_is_listed_when_it_stands_there_whole() {
+        let names = Allowed::only(["api", "ann-*", "*"]);
+        assert!(names.lists("api"));
+        for other in ["ann-1", "ann-", "apis", "ap"] {
+            assert!(!names.lists(other), "{other}");
+        }
+        assert!(!Allowed::default().lists("api"));
     }
 
     #[test]

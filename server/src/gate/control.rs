@@ -7,12 +7,14 @@ use ngrnotok_common::id::TunnelId;
 use ngrnotok_common::protocol::control::{
     ClientMessage, ControlError, Reader, RefusalCode, ServerMessage, StopCode, Writer,
 };
+use thiserror::Error;
 use tokio::time::sleep;
-use tracing::info;
+use tracing::{error, info};
 
 use super::Gate;
 use super::sessions::{BindError, Opened};
 use crate::auth::Forbidden;
+use crate::names::NameRefused;
 
 /// Why the conversation on a link is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +51,8 @@ pub(super) async fn converse(
         tokio::select! {
             message = reader.next() => match message? {
                 Some(ClientMessage::Bind { id, kind, name, pool }) => {
-                    // Whoever has been replaced hears that instead.
-                    if let Some(answer) = bind(gate, session, &mut bound, id, &kind, &name, pool) {
+                    let wanted = Wanted { id, kind, pool };
+                    if let Some(answer) = bind(gate, session, &mut bound, wanted, &name).await {
                         writer.send(&answer).await?;
                     }
                 }
@@ -89,17 +91,25 @@ pub(super) async fn converse(
     }
 }
 
-fn bind(
+/// A tunnel that a client asks for.
+struct Wanted {
+    id: TunnelId,
+    kind: String,
+    pool: bool,
+}
+
+/// The answer to a client that asks for a name; none to one whose link has been replaced meanwhile.
+async fn bind(
     gate: &Gate,
     session: &Opened,
     bound: &mut HashMap<TunnelId, Name>,
-    id: TunnelId,
-    kind: &str,
+    wanted: Wanted,
     name: &str,
-    pool: bool,
 ) -> Option<ServerMessage> {
+    let id = wanted.id;
     let refused = |code, message: String| Some(ServerMessage::Refused { id, code, message });
-    if kind != "http" {
+    if wanted.kind != "http" {
+        let kind = wanted.kind;
         let message = format!("this server has no tunnels of the kind {kind:?}, only http");
         return refused(RefusalCode::KindUnsupported, message);
     }
@@ -112,23 +122,67 @@ fn bind(
         return refused(RefusalCode::NameTaken, message);
     }
     let url = gate.urls.of(&name);
-    match session.bind(kind, name.clone(), id, pool) {
+    match claim(gate, session, wanted, &name).await {
         Ok(()) => {
             info!(session = %session.session.session().id(), url, "name bound");
             bound.insert(id, name);
             Some(ServerMessage::Bound { id, url })
         }
-        Err(error) => {
-            let code = match error {
-                BindError::Taken(_) => RefusalCode::NameTaken,
-                BindError::TooMany | BindError::Ended => RefusalCode::OverLimit,
-                BindError::NobodysPool => RefusalCode::PoolForbidden,
-                BindError::Replaced => return None,
-                BindError::Forbidden(Forbidden::Name { .. }) => RefusalCode::NameForbidden,
-                BindError::Forbidden(Forbidden::Kind { .. }) => RefusalCode::KindForbidden,
-                BindError::Forbidden(Forbidden::TooMany(_)) => RefusalCode::OverLimit,
-            };
-            refused(code, error.to_string())
+        Err(refusal) => {
+            if let Refusal::Name(NameRefused::Unavailable(error)) = &refusal {
+                error!(
+                    error = error as &dyn std::error::Error,
+                    "names cannot be looked up"
+                );
+            }
+            refused(refusal.code()?, refusal.to_string())
         }
+    }
+}
+
+async fn claim(
+    gate: &Gate,
+    session: &Opened,
+    Wanted { id, kind, pool }: Wanted,
+    name: &Name,
+) -> Result<(), Refusal> {
+    if session.renew(name, id, pool)? {
+        return Ok(());
+    }
+    // In this order nobody has a name held for him that he may not have, and nobody serves one that he
+    // does not get.
+    let bound = session.may_claim(&kind, name, pool)?;
+    let hold = gate.names.take(session.session.grant(), name).await?;
+    Ok(session.claim(name.clone(), id, pool, (bound, hold))?)
+}
+
+/// Why a client does not get a name.
+#[derive(Debug, Error)]
+enum Refusal {
+    #[error("{0}")]
+    Bind(#[from] BindError),
+    #[error("{0}")]
+    Name(#[from] NameRefused),
+}
+
+impl Refusal {
+    /// What the client is told; nothing if it hears from its other link.
+    fn code(&self) -> Option<RefusalCode> {
+        Some(match self {
+            Self::Bind(BindError::Taken(_)) => RefusalCode::NameTaken,
+            Self::Bind(BindError::TooMany | BindError::Ended) => RefusalCode::OverLimit,
+            Self::Bind(BindError::NobodysPool) => RefusalCode::PoolForbidden,
+            // Whoever has been replaced hears that instead.
+            Self::Bind(BindError::Replaced) => return None,
+            Self::Bind(BindError::Forbidden(forbidden)) => match forbidden {
+                Forbidden::Name { .. } => RefusalCode::NameForbidden,
+                Forbidden::Kind { .. } => RefusalCode::KindForbidden,
+                Forbidden::TooMany(_) => RefusalCode::OverLimit,
+            },
+            Self::Name(NameRefused::Denied { .. }) => RefusalCode::NameForbidden,
+            Self::Name(NameRefused::Reserved(_)) => RefusalCode::NameReserved,
+            Self::Name(NameRefused::Held { .. }) => RefusalCode::NameHeld,
+            Self::Name(NameRefused::Unavailable(_)) => RefusalCode::Unavailable,
+        })
     }
 }

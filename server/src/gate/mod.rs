@@ -37,6 +37,7 @@ use tracing::{debug, info};
 pub use self::sessions::Sessions;
 use self::sessions::Unopened;
 use crate::auth::{Auth, Stop};
+use crate::names::Names;
 use crate::session::{Link, ShardId};
 use control::End;
 
@@ -45,6 +46,8 @@ use control::End;
 pub struct Gate {
     /// Who may come in.
     pub auth: Auth,
+    /// Who may have which name.
+    pub names: Names,
     /// The sessions that live now.
     pub sessions: Sessions,
     /// TLS 1.3 for links.

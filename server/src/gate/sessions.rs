@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::auth::{Bound, Forbidden, Grant};
+use crate::names::Hold;
 use crate::registry::{Claim, NameTaken, Registry, Route, Terms};
 use crate::session::{Arrival, Attached, Link, Session};
 
@@ -56,10 +57,12 @@ pub(super) struct Owned {
     left: CancellationToken,
 }
 
-/// A name that a session holds, and the leave of its token to hold it.
+/// A name that a session holds, the leave of its token to hold it, and what keeps it for the account
+/// afterwards.
 struct Held {
     claim: Claim,
     _bound: Bound,
+    _hold: Option<Hold>,
 }
 
 /// Who may come back: the holder of the newest secret. The one before it is good, too, until the newest
@@ -287,45 +290,90 @@ impl Opened {
         self.link.link()
     }
 
-    /// Claims a name for a tunnel of this link. A name that the session has already is from now on for
-    /// this tunnel.
-    pub(super) fn bind(
+    /// Whether the session has a name already, which is then from now on for this tunnel of this link.
+    pub(super) fn renew(
+        &self,
+        name: &Name,
+        tunnel: TunnelId,
+        pool: bool,
+    ) -> Result<bool, BindError> {
+        if pool && self.session.grant.is_nobody() {
+            return Err(BindError::NobodysPool);
+        }
+        match self.living(&mut self.session.names())?.get(name) {
+            Some(held) => {
+                held.claim.renew(tunnel, pool)?;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// The token's leave for a name that the session does not have, if nothing else that this server knows
+    /// stands in the way either.
+    pub(super) fn may_claim(
         &self,
         kind: &str,
+        name: &Name,
+        pool: bool,
+    ) -> Result<Bound, BindError> {
+        let owned = &*self.session;
+        self.room(&mut owned.names())?;
+        let bound = owned.grant.bind(kind, name)?;
+        owned.registry.is_free(name, &owned.terms(pool))?;
+        Ok(bound)
+    }
+
+    /// Claims a name for a tunnel of this link.
+    pub(super) fn claim(
+        &self,
         name: Name,
         tunnel: TunnelId,
         pool: bool,
+        (bound, hold): (Bound, Option<Hold>),
     ) -> Result<(), BindError> {
         let owned = &*self.session;
-        if pool && owned.grant.is_nobody() {
-            return Err(BindError::NobodysPool);
-        }
         let mut names = owned.names();
-        if self.link().is_retired() {
-            return Err(BindError::Replaced);
-        }
-        let names = names.as_mut().ok_or(BindError::Ended)?;
-        if let Some(held) = names.get(&name) {
+        if let Some(held) = self.living(&mut names)?.get(&name) {
+            // Another link of the session was quicker.
             return Ok(held.claim.renew(tunnel, pool)?);
         }
-        if names.len() >= MAX_TUNNELS {
-            return Err(BindError::TooMany);
-        }
-        let bound = owned.grant.bind(kind, &name)?;
+        let names = self.room(&mut names)?;
         let session = owned.session.clone();
-        let terms = Terms {
-            account: Arc::clone(owned.grant.account()),
-            pool,
-        };
+        let route = Route { session, tunnel };
         let claim = owned
             .registry
-            .claim(name.clone(), Route { session, tunnel }, terms)?;
+            .claim(name.clone(), route, owned.terms(pool))?;
         let held = Held {
             claim,
             _bound: bound,
+            _hold: hold,
         };
         names.insert(name, held);
         Ok(())
+    }
+
+    /// The names of the session, which lives and has not been left by this link.
+    fn living<'a>(
+        &self,
+        names: &'a mut Option<HashMap<Name, Held>>,
+    ) -> Result<&'a mut HashMap<Name, Held>, BindError> {
+        if self.link().is_retired() {
+            return Err(BindError::Replaced);
+        }
+        names.as_mut().ok_or(BindError::Ended)
+    }
+
+    /// The same, with room for one more.
+    fn room<'a>(
+        &self,
+        names: &'a mut Option<HashMap<Name, Held>>,
+    ) -> Result<&'a mut HashMap<Name, Held>, BindError> {
+        let names = self.living(names)?;
+        match names.len() < MAX_TUNNELS {
+            true => Ok(names),
+            false => Err(BindError::TooMany),
+        }
     }
 
     /// Notes whether the local app behind a name is well.
@@ -358,6 +406,13 @@ impl Owned {
     /// What its client may do.
     pub(super) fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    fn terms(&self, pool: bool) -> Terms {
+        Terms {
+            account: Arc::clone(self.grant.account()),
+            pool,
+        }
     }
 
     fn names(&self) -> MutexGuard<'_, Option<HashMap<Name, Held>>> {

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Route, Terms};
+use ngrnotok_common::hostname::Name;
+
+use super::{NameTaken, Route, Terms};
 use crate::session::Session;
 
 /// Who serves one name: one session, or several of one account that share it.
@@ -29,6 +31,18 @@ impl Entry {
         }
     }
 
+    /// Whether somebody with these terms may join.
+    pub(super) fn admits(&self, name: &Name, terms: &Terms) -> Result<(), NameTaken> {
+        match &self.terms {
+            ours if ours == terms && terms.pool => Ok(()),
+            ours if ours.account == terms.account && ours.pool != terms.pool => {
+                Err(NameTaken::NotShared(name.clone()))
+            }
+            _ if self.is_online() => Err(NameTaken::Online(name.clone())),
+            _ => Err(NameTaken::Away(name.clone())),
+        }
+    }
+
     /// The member whose turn it is, passing over those that are away or not well.
     pub(super) fn pick(&self) -> &Route {
         let members = &self.members;
@@ -43,7 +57,7 @@ impl Entry {
         &found.expect("an entry without members is removed").route
     }
 
-    pub(super) fn is_online(&self) -> bool {
+    fn is_online(&self) -> bool {
         self.members
             .iter()
             .any(|member| member.route.session.is_online())

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Place;
+use dashmap::mapref::multiple::RefMulti;
 use ngrnotok_common::hostname::{HostPort, Name};
 use ngrnotok_common::id::TunnelId;
 use ngrnotok_common::protocol::cause::Cause;
@@ -164,17 +165,10 @@ impl Registry {
             healthy: true,
         };
         match self.routes.entry(name.clone()) {
-            Place::Occupied(mut held) if held.get().terms == terms && terms.pool => {
+            Place::Occupied(mut held) => {
+                held.get().admits(&name, &terms)?;
                 held.get_mut().members.push(member);
             }
-            Place::Occupied(held)
-                if held.get().terms.account == terms.account
-                    && terms.pool != held.get().terms.pool =>
-            {
-                return Err(NameTaken::NotShared(name));
-            }
-            Place::Occupied(held) if held.get().is_online() => return Err(NameTaken::Online(name)),
-            Place::Occupied(_) => return Err(NameTaken::Away(name)),
             Place::Vacant(place) => {
                 place.insert(Entry::new(terms, member));
                 self.claimed.notify_waiters();
@@ -185,6 +179,23 @@ impl Registry {
             name,
             session,
         })
+    }
+
+    /// Whether a name could be claimed now.
+    pub fn is_free(&self, name: &Name, terms: &Terms) -> Result<(), NameTaken> {
+        match self.routes.get(name.as_str()) {
+            Some(held) => held.admits(name, terms),
+            None => Ok(()),
+        }
+    }
+
+    /// All names that are served, and the accounts that have claimed them.
+    pub fn names(&self) -> Vec<(Box<str>, Arc<str>)> {
+        let of = |held: RefMulti<'_, Name, Entry>| {
+            let account = Arc::clone(&held.value().terms.account);
+            (held.key().as_str().into(), account)
+        };
+        self.routes.iter().map(of).collect()
     }
 
     /// How many names are served.

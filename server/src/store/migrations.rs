@@ -28,7 +28,11 @@ pub(super) fn apply(connection: &mut Connection, file: &Path) -> Result<(), Stor
 
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
-const STEPS: &[M<'static>] = &[M::up(ACCOUNTS_AND_TOKENS), M::up(RULES_OF_TOKENS)];
+const STEPS: &[M<'static>] = &[
+    M::up(ACCOUNTS_AND_TOKENS),
+    M::up(RULES_OF_TOKENS),
+    M::up(KEPT_NAMES),
+];
 
 /// Times are seconds since 1970; a token's hash is the SHA-256 of its secret part.
 const ACCOUNTS_AND_TOKENS: &str = "
@@ -66,6 +70,23 @@ const RULES_OF_TOKENS: &str = "
         CHECK (max_requests_per_minute BETWEEN 1 AND 4294967295);
     ALTER TABLE tokens ADD COLUMN max_bytes_per_second INTEGER
         CHECK (max_bytes_per_second BETWEEN 1 AND 4294967295);
+";
+
+/// Names that are kept for accounts. The account of a held name is told by its name alone, because those
+/// without a token have no row.
+const KEPT_NAMES: &str = "
+    CREATE TABLE reserved_names (
+        name       TEXT NOT NULL PRIMARY KEY,
+        account_id INTEGER NOT NULL REFERENCES accounts (id),
+        created    INTEGER NOT NULL
+    ) STRICT;
+
+    CREATE TABLE held_names (
+        name       TEXT NOT NULL PRIMARY KEY,
+        account    TEXT NOT NULL,
+        used_until INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX held_names_by_use ON held_names (account, used_until);
 ";
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod folder;
 mod migrations;
+mod names;
 #[cfg(test)]
 pub(crate) mod scratch;
 mod tokens;
@@ -18,6 +19,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
+pub use self::names::{KeptName, NameRecord, NameUse, Reserving};
 pub use self::tokens::{Revoked, TokenRow};
 pub(crate) use self::tokens::{TokenToAdd, Version};
 pub use self::unix_seconds::UnixSeconds;
@@ -143,6 +145,18 @@ impl Store {
             reader: Arc::new(Mutex::new(reader)),
             writer: Arc::new(Mutex::new(writer)),
         })
+    }
+
+    /// Opens the store in `state_dir` if there is one: looking must not make it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::open`].
+    pub fn open_existing(state_dir: &Path) -> Result<Option<Self>, StoreError> {
+        match Self::exists(state_dir) {
+            true => Self::open(state_dir).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Whether there is a store in `state_dir`, which opening it would make.

@@ -1,7 +1,8 @@
 //! The store's times.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::ops::{Add, Sub};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -17,6 +18,22 @@ impl UnixSeconds {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Self(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+}
+
+impl Add<Duration> for UnixSeconds {
+    type Output = Self;
+
+    fn add(self, later: Duration) -> Self {
+        Self(self.0.saturating_add_unsigned(later.as_secs()))
+    }
+}
+
+impl Sub<Duration> for UnixSeconds {
+    type Output = Self;
+
+    fn sub(self, earlier: Duration) -> Self {
+        Self(self.0.saturating_sub_unsigned(earlier.as_secs()))
     }
 }
 

@@ -1,0 +1,573 @@
+//! Which of the names that a token allows an account may have.
+//!
+//! Three things stand in the way of one: it would be taken for the operator's own, it is reserved for
+//! another account, or another account has used it a short while ago. The last is there for visitors, who
+//! still know the name from before, for their cookies, and for the webhooks that are still sent to it.
+//!
+//! [`Names::take`] is asked at every bind, once the token has agreed and nobody is seen to have the name.
+//! What it gives, a [`Hold`], lives as long as the name is used. What is held is written ahead, so that
+//! it is held after a `kill -9`, too, and so that thousands who come back at once need not write at all;
+//! [`Names::keep`] does the rest.
+
+mod denied;
+mod hold;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ngrnotok_common::hostname::Name;
+use thiserror::Error;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::warn;
+
+use self::denied::Denied;
+pub use self::hold::Hold;
+use self::hold::Released;
+use crate::auth::Grant;
+use crate::registry::Registry;
+use crate::store::{NameUse, Store, StoreError, UnixSeconds};
+
+/// Decides who may have which name. Clones share what they know.
+#[derive(Clone, Debug)]
+pub struct Names {
+    store: Option<Store>,
+    denied: Arc<Denied>,
+    hold: Duration,
+    released: Arc<Released>,
+}
+
+/// Why somebody may not have a name.
+#[derive(Debug, Error)]
+pub enum NameRefused {
+    /// It would be taken for the operator's own.
+    #[error(
+        "the name {name} {is} visitors would take for the server's own; its operator can allow it, with a token for exactly this name (token create --name {name}) or by reserving it",
+        is = alike(name, word)
+    )]
+    Denied {
+        /// The name.
+        name: Name,
+        /// What it looks like.
+        word: Box<str>,
+    },
+    /// The operator keeps it for another account.
+    #[error("the name {0} is reserved for another account")]
+    Reserved(Name),
+    /// Another account has used it a short while ago.
+    #[error("the name {name} was used by another account and is held for it for another {left}")]
+    Held {
+        /// The name.
+        name: Name,
+        /// Until it is free.
+        left: TimeLeft,
+    },
+    /// The store could not be asked. The text is fit for the client's eyes.
+    #[error("the server cannot look up names now: try again")]
+    Unavailable(#[from] StoreError),
+}
+
+fn alike(name: &Name, word: &str) -> String {
+    match name.as_str() == word {
+        true => "is one that".to_owned(),
+        false => format!("looks like {word}, which"),
+    }
+}
+
+/// For how long a use is written ahead at most, 2 h: so much longer than promised a name is held when the
+/// server was killed.
+const AHEAD: Duration = Duration::from_secs(2 * 60 * 60);
+
+impl Names {
+    /// For how long names are held back from other accounts unless somebody says otherwise: 24 h.
+    pub const HOLD: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// Keeps names as `store` says, holds them for `hold` after their last use (zero: not at all), and
+    /// gives nobody the operator's own, the built-in ones and `denied`.
+    pub fn new(
+        store: Option<Store>,
+        denied: impl IntoIterator<Item = Name>,
+        hold: Duration,
+    ) -> Self {
+        Self {
+            store,
+            denied: Arc::new(Denied::with(denied)),
+            hold,
+            released: Arc::default(),
+        }
+    }
+
+    /// Gives everybody every name, where there are no strangers.
+    pub fn free() -> Self {
+        Self {
+            denied: Arc::new(Denied::none()),
+            ..Self::new(None, [], Duration::ZERO)
+        }
+    }
+
+    /// Asks for a name on behalf of an account whose token allows it. Held for the account from now on;
+    /// `None` where nothing is held.
+    ///
+    /// Dropping the future may leave the name held.
+    ///
+    /// # Errors
+    ///
+    /// When the account may not have it, and when the store cannot be read. A store that cannot be
+    /// written is logged: a full disk must not keep anybody from working.
+    pub async fn take(&self, grant: &Grant, name: &Name) -> Result<Option<Hold>, NameRefused> {
+        self.take_at(grant, name, UnixSeconds::now()).await
+    }
+
+    async fn take_at(
+        &self,
+        grant: &Grant,
+        name: &Name,
+        now: UnixSeconds,
+    ) -> Result<Option<Hold>, NameRefused> {
+        let account = grant.account();
+        let known = match &self.store {
+            Some(store) => store.find_name(name).await?,
+            None => Default::default(),
+        };
+        let is_reserved = match known.reserved_for {
+            Some(owner) if owner == *account => true,
+            Some(_) => return Err(NameRefused::Reserved(name.clone())),
+            None => false,
+        };
+        if !is_reserved
+            && !grant.lists(name)
+            && let Some(word) = self.denied.find(name.as_str())
+        {
+            return Err(NameRefused::Denied {
+                name: name.clone(),
+                word: word.into(),
+            });
+        }
+        let Some(store) = self.store.as_ref().filter(|_| !self.hold.is_zero()) else {
+            return Ok(None);
+        };
+        match known.used {
+            Some(used) if used.account == *account && used.until >= now + self.ahead() / 4 => {}
+            Some(used)
+                if used.account != *account && !is_reserved && used.until > now - self.hold =>
+            {
+                return Err(self.held(name, &used, now));
+            }
+            _ => {
+                let until = now + self.ahead();
+                let lapsed = match is_reserved {
+                    true => UnixSeconds(i64::MAX),
+                    false => now - self.hold,
+                };
+                match store.hold_name(name, account, until, lapsed).await {
+                    Ok(true) => {}
+                    // Somebody was quicker.
+                    Ok(false) => {
+                        let used = NameUse {
+                            account: Arc::clone(account),
+                            until: now,
+                        };
+                        return Err(self.held(name, &used, now));
+                    }
+                    Err(error) => warn!(
+                        %name,
+                        error = &error as &dyn std::error::Error,
+                        "a name is used and will not be held afterwards"
+                    ),
+                }
+            }
+        }
+        Ok(Some(self.released.hold(name, account)))
+    }
+
+    fn held(&self, name: &Name, used: &NameUse, now: UnixSeconds) -> NameRefused {
+        // One who uses it still is reckoned to stop now.
+        let free = used.until.min(now) + self.hold;
+        let left = u64::try_from(free.0 - now.0).unwrap_or_default();
+        NameRefused::Held {
+            name: name.clone(),
+            left: TimeLeft(Duration::from_secs(left)),
+        }
+    }
+
+    /// How far ahead uses are written.
+    fn ahead(&self) -> Duration {
+        AHEAD.min(self.hold)
+    }
+
+    /// Writes down which names are used and which no longer are, and forgets those that nobody is held
+    /// back from any more. Never resolves; belongs beside the shards and not on one, like all that
+    /// writes to the store. Names that are used when this is dropped stay written ahead: their clients
+    /// come back to the next server.
+    ///
+    /// Cancel safety: safe.
+    pub async fn keep(&self, registry: &Registry) -> Infallible {
+        let Some(store) = self.store.as_ref().filter(|_| !self.hold.is_zero()) else {
+            return pending().await;
+        };
+        let mut ticks = interval(self.ahead() / 2);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let written = tokio::select! {
+                _ = ticks.tick() => self.note_used(store, registry).await,
+                released = self.released.next() => {
+                    store.note_name_uses(released, UnixSeconds::now()).await
+                }
+            };
+            if let Err(error) = written {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "names are used and the store does not say so"
+                );
+            }
+        }
+    }
+
+    async fn note_used(&self, store: &Store, registry: &Registry) -> Result<(), StoreError> {
+        let now = UnixSeconds::now();
+        let until = now + self.ahead();
+        store.note_name_uses(registry.names(), until).await?;
+        store.forget_name_uses(now - self.hold, until).await
+    }
+}
+
+/// `23 h 59 min`, rounded up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeLeft(pub Duration);
+
+impl fmt::Display for TimeLeft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            seconds @ 0..60 => write!(f, "{seconds} s"),
+            seconds => match seconds.div_ceil(60) {
+                minutes @ 0..60 => write!(f, "{minutes} min"),
+                minutes => write!(f, "{} h {} min", minutes / 60, minutes % 60),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use ngrnotok_common::id::{SessionId, TunnelId};
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::auth::rules::{Allowed, Rules};
+    use crate::auth::{Anonymous, Auth, NewToken, create_token};
+    use crate::registry::{Route, Terms};
+    use crate::session::{Caps, Limits, Session};
+    use crate::store::Reserving;
+    use crate::store::scratch::Scratch;
+
+    const DAY: i64 = 24 * 60 * 60;
+
+    fn name(name: &str) -> Name {
+        Name::parse(name).unwrap()
+    }
+
+    /// Names that are held for a day.
+    fn names(store: &Store) -> Names {
+        Names::new(Some(store.clone()), [], Names::HOLD)
+    }
+
+    /// A grant of an account whose token is for these names.
+    async fn grant(store: &Store, account: &str, patterns: &[&str]) -> Grant {
+        let rules = Rules {
+            names: Allowed::only(patterns.iter().copied()),
+            ..Rules::default()
+        };
+        let token = NewToken {
+            rules,
+            ..NewToken::from(account)
+        };
+        let token = create_token(store, token).await.unwrap();
+        admit(store, Some(&token)).await
+    }
+
+    async fn admit(store: &Store, token: Option<&ngrnotok_common::secret::Secret>) -> Grant {
+        let auth = Auth::new(Some(store.clone()), Anonymous::Always);
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        auth.admit(token, here).await.unwrap()
+    }
+
+    /// What somebody is told who may not have a name.
+    async fn refused(names: &Names, grant: &Grant, wanted: &str, now: i64) -> String {
+        let taken = names.take_at(grant, &name(wanted), UnixSeconds(now)).await;
+        taken.unwrap_err().to_string()
+    }
+
+    async fn used_until(store: &Store, wanted: &str) -> Option<i64> {
+        let known = store.find_name(&name(wanted)).await.unwrap();
+        known.used.map(|used| used.until.0)
+    }
+
+    #[tokio::test]
+    async fn the_operators_names_are_for_tokens_that_list_them_and_for_accounts_they_are_reserved_for()
+     {
+        let store = Store::in_memory().unwrap();
+        let names = Names::new(Some(store.clone()), [name("bank")], Duration::ZERO);
+        let anybody = admit(&store, None).await;
+        let ann = grant(&store, "ann", &[]).await;
+        for wanted in ["admin", "adm1n", "bank"] {
+            for grant in [&anybody, &ann, &grant(&store, "ann", &["*"]).await] {
+                let said = refused(&names, grant, wanted, 0).await;
+                assert!(said.contains("token create --name"), "{said}");
+            }
+            let listed = grant(&store, "bob", &["a*", wanted]).await;
+            names.take(&listed, &name(wanted)).await.unwrap();
+        }
+        let said = refused(&names, &ann, "adm1n", 0).await;
+        assert!(
+            said.starts_with("the name adm1n looks like admin,"),
+            "{said}"
+        );
+
+        store
+            .reserve_name(&name("admin"), "ann", UnixSeconds(0))
+            .await
+            .unwrap();
+        names.take(&ann, &name("admin")).await.unwrap();
+        refused(&names, &ann, "adm1n", 0).await;
+        Names::free().take(&anybody, &name("admin")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_reserved_name_is_for_its_account_alone_from_the_next_bind_on() {
+        let scratch = Scratch::new();
+        let store = Store::open(scratch.path()).unwrap();
+        let names = names(&store);
+        let (ann, bob) = (
+            grant(&store, "ann", &[]).await,
+            grant(&store, "bob", &["shop"]).await,
+        );
+        let anybody = admit(&store, None).await;
+        let operator = Store::open(scratch.path()).unwrap();
+        // Bob has it, and was not asked.
+        let hold = names
+            .take_at(&bob, &name("shop"), UnixSeconds(0))
+            .await
+            .unwrap();
+
+        let reserving = operator
+            .reserve_name(&name("shop"), "ann", UnixSeconds(0))
+            .await
+            .unwrap();
+
+        assert_eq!(reserving, Reserving::Done(Some("bob".into())));
+        for grant in [&bob, &anybody] {
+            let said = refused(&names, grant, "shop", 0).await;
+            assert_eq!(said, "the name shop is reserved for another account");
+        }
+        drop(hold);
+        names
+            .take_at(&ann, &name("shop"), UnixSeconds(0))
+            .await
+            .unwrap();
+
+        operator.release_name(&name("shop")).await.unwrap().unwrap();
+        let said = refused(&names, &bob, "shop", 0).await;
+        assert!(said.contains("is held for it"), "{said}");
+        names
+            .take_at(&bob, &name("shop"), UnixSeconds(2 * DAY))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_name_is_held_back_from_others_for_a_day_after_its_last_use() {
+        let store = Store::in_memory().unwrap();
+        let names = names(&store);
+        let (ann, bob) = (
+            grant(&store, "ann", &[]).await,
+            grant(&store, "bob", &[]).await,
+        );
+        let anybody = admit(&store, None).await;
+        drop(
+            names
+                .take_at(&ann, &name("app"), UnixSeconds(0))
+                .await
+                .unwrap()
+                .unwrap(),
+        );
+        // As `keep` does.
+        let released = names.released.next().await;
+        store
+            .note_name_uses(released, UnixSeconds(1000))
+            .await
+            .unwrap();
+
+        for (now, left) in [
+            (1000, "24 h 0 min"),
+            (1001, "24 h 0 min"),
+            (1061, "23 h 59 min"),
+            (1000 + DAY - 3600, "1 h 0 min"),
+            (1000 + DAY - 61, "2 min"),
+            (1000 + DAY - 60, "1 min"),
+            (1000 + DAY - 1, "1 s"),
+        ] {
+            for grant in [&bob, &anybody] {
+                let said = refused(&names, grant, "app", now).await;
+                assert_eq!(
+                    said,
+                    format!(
+                        "the name app was used by another account and is held for it for another {left}"
+                    )
+                );
+            }
+        }
+        names
+            .take_at(&ann, &name("app"), UnixSeconds(1001))
+            .await
+            .unwrap();
+        drop(names.released.next().await);
+        store
+            .note_name_uses(vec![("app".into(), "ann".into())], UnixSeconds(1000))
+            .await
+            .unwrap();
+        let _bobs = names
+            .take_at(&bob, &name("app"), UnixSeconds(1000 + DAY))
+            .await
+            .unwrap()
+            .unwrap();
+        let said = refused(&names, &ann, "app", 1000 + DAY).await;
+        assert!(said.contains("24 h 0 min"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_use_is_written_ahead_so_that_a_killed_server_holds_it_and_its_client_costs_no_write()
+    {
+        let store = Store::in_memory().unwrap();
+        let names = names(&store);
+        let ann = grant(&store, "ann", &[]).await;
+        let take = async |now| {
+            names
+                .take_at(&ann, &name("app"), UnixSeconds(now))
+                .await
+                .unwrap()
+        };
+        let _first = take(0).await;
+        assert_eq!(used_until(&store, "app").await, Some(7200));
+        let version = store.version().await.unwrap();
+        let _again = take(5400).await;
+        assert_eq!(store.version().await.unwrap(), version);
+        let _later = take(5401).await;
+        assert_eq!(used_until(&store, "app").await, Some(5401 + 7200));
+    }
+
+    #[tokio::test]
+    async fn of_two_processes_that_race_for_a_name_one_gets_it() {
+        let scratch = Scratch::new();
+        let stores = [(); 2].map(|()| Store::open(scratch.path()).unwrap());
+        let mut grants = Vec::new();
+        for account in ["ann", "bob"] {
+            grants.push(grant(&stores[0], account, &[]).await);
+        }
+        for round in 0..50 {
+            let wanted = name(&format!("app-{round}"));
+            let take =
+                async |at: usize| names(&stores[at]).take(&grants[at], &wanted).await.is_ok();
+            let (ann, bob) = tokio::join!(take(0), take(1));
+            assert!(ann != bob, "round {round}: {ann} {bob}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_held_where_the_operator_does_not_want_it() {
+        let store = Store::in_memory().unwrap();
+        let names = Names::new(Some(store.clone()), [], Duration::ZERO);
+        for account in ["ann", "bob"] {
+            let grant = grant(&store, account, &[]).await;
+            assert!(names.take(&grant, &name("app")).await.unwrap().is_none());
+        }
+        assert_eq!(store.list_names().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn names_in_use_are_noted_again_and_others_forgotten() {
+        let store = Store::in_memory().unwrap();
+        let names = names(&store);
+        let now = UnixSeconds::now().0;
+        for (held, until) in [
+            ("live", 60),
+            ("ann-1", 60),
+            ("gone", -DAY - 60),
+            ("future", 9 * DAY),
+        ] {
+            let until = UnixSeconds(now + until);
+            let held = store
+                .hold_name(&name(held), &"ann".into(), until, UnixSeconds(0))
+                .await;
+            assert!(held.unwrap());
+        }
+        let registry = Registry::new("tunnel.test", Duration::ZERO);
+        let limits = Limits::new(Caps::default());
+        let session = Session::new(
+            SessionId::random(),
+            Duration::ZERO,
+            limits,
+            TaskTracker::new(),
+        );
+        let claim = |wanted, account: &str| {
+            let terms = Terms {
+                account: account.into(),
+                pool: false,
+            };
+            let route = Route {
+                session: session.clone(),
+                tunnel: TunnelId(0),
+            };
+            registry.claim(name(wanted), route, terms).unwrap()
+        };
+        // The last one is served by somebody whom it is not held for: too many others are.
+        let _claims = (claim("live", "ann"), claim("ann-1", "bob"));
+        let grant = grant(&store, "bob", &[]).await;
+        drop(names.take(&grant, &name("left")).await.unwrap());
+
+        let kept = async {
+            while used_until(&store, "left").await > Some(UnixSeconds::now().0)
+                || used_until(&store, "future").await > Some(now + 7300)
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = kept => {}
+            never = names.keep(&registry) => match never {},
+        }
+
+        assert!(used_until(&store, "live").await.unwrap() >= now + 7200);
+        assert_eq!(used_until(&store, "ann-1").await, Some(now + 60));
+        assert_eq!(used_until(&store, "gone").await, None);
+        let future = used_until(&store, "future").await.unwrap();
+        assert!((now + 7200..now + 7300).contains(&future), "{future}");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_cannot_be_read_gives_no_name_and_one_that_cannot_be_written_does() {
+        let scratch = Scratch::new();
+        let store = Store::open(scratch.path()).unwrap();
+        let (names, ann) = (names(&store), grant(&store, "ann", &[]).await);
+        let other = rusqlite::Connection::open(scratch.path().join("server.db")).unwrap();
+        other
+            .execute_batch(
+                "CREATE TRIGGER full BEFORE INSERT ON held_names
+                 BEGIN SELECT RAISE(ABORT, 'no room'); END",
+            )
+            .unwrap();
+        names.take(&ann, &name("app")).await.unwrap();
+        other
+            .execute_batch("ALTER TABLE held_names RENAME TO lost")
+            .unwrap();
+        let refused = names.take(&ann, &name("app")).await.unwrap_err();
+        assert!(
+            matches!(refused, NameRefused::Unavailable(_)),
+            "{refused:?}"
+        );
+        assert!(!refused.to_string().contains("server.db"), "{refused}");
+    }
+}
