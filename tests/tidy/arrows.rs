@@ -69,7 +69,7 @@ const NEVER: [Rule; 7] = [
 ];
 
 /// What they may know of, and nothing else of their package.
-const ONLY: [Rule; 7] = [
+const ONLY: [Rule; 8] = [
     Rule {
         of: "server/src/registry/",
         names: &["registry", "session"],
@@ -81,6 +81,10 @@ const ONLY: [Rule; 7] = [
     Rule {
         of: "server/src/auth/",
         names: &["auth", "store", "session"],
+    },
+    Rule {
+        of: "server/src/names/",
+        names: &["names", "auth", "registry", "store"],
     },
     Rule {
         of: "server/src/store/",
