@@ -36,6 +36,25 @@ pub(super) async fn converse(
     mut reader: Reader<ClientMessage>,
     writer: &mut Writer<ServerMessage>,
 ) -> Result<End, ControlError> {
+    let ended = talk(gate, session, &mut reader, writer).await;
+    // Its goodbye may wait behind what we were still answering when it left.
+    if let Err(ControlError::Link(_)) = ended {
+        while let Ok(Some(message)) = reader.next().await {
+            if message == ClientMessage::Bye {
+                session.leave();
+                return Ok(End::ClientLeft);
+            }
+        }
+    }
+    ended
+}
+
+async fn talk(
+    gate: &Gate,
+    session: &Opened,
+    reader: &mut Reader<ClientMessage>,
+    writer: &mut Writer<ServerMessage>,
+) -> Result<End, ControlError> {
     let link = session.link();
     let mut bound = HashMap::new();
     let mut told_to_leave = false;
