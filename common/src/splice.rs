@@ -17,6 +17,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use crate::link::body::let_it_leave;
+use crate::link::open::in_words;
 use crate::socket::Socket;
 
 /// Read from a socket at a time: 16 KiB, one frame.
@@ -314,5 +315,5 @@ fn broken(error: h2::Error) -> io::Error {
             .into_io()
             .unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
     }
-    io::Error::new(io::ErrorKind::ConnectionReset, error)
+    io::Error::new(io::ErrorKind::ConnectionReset, in_words(&error))
 }

@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use ngrnotok_common::headers;
 use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::link::calling::AnswerBody;
+use ngrnotok_common::link::open::in_words;
 use ngrnotok_common::link::serving::Reply;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::socket::Socket;
@@ -394,7 +395,9 @@ impl Body for LocalBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Http1 { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http2(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|error| in_words(&error).into()),
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }

@@ -20,7 +20,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::body::{Ahead, LinkBody, PumpError, pump};
 use super::io::{Flusher, Gather, gather};
-use super::open::{LinkError, finish_round};
+use super::open::{LinkError, finish_round, in_words};
 use super::ping::{Heartbeat, Latency, Pace};
 
 /// A connection on which we send requests. As a future it drives the connection and ends with it: `Ok`
@@ -81,7 +81,7 @@ pub enum ExchangeError {
     #[error("the request's body broke off")]
     Upload,
     /// The connection ended, or its far side reset the stream.
-    #[error("{0}")]
+    #[error("{}", in_words(.0))]
     Peer(#[from] h2::Error),
 }
 

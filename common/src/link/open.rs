@@ -21,11 +21,22 @@ pub enum LinkError {
     #[error("the other end does not answer any more")]
     Silent,
     /// HTTP/2 ended, by an error of either end or of the socket.
-    #[error("the link broke: {0}")]
+    #[error("the link broke: {}", in_words(.0))]
     Http2(#[from] h2::Error),
     /// The socket failed while sending.
     #[error("the link broke: {0}")]
     Socket(#[from] io::Error),
+}
+
+/// An error of HTTP/2 as it may be shown. What a peer adds to its GOAWAY is left out: it can be anything,
+/// secrets too (RFC 9113 §6.8).
+pub fn in_words(error: &h2::Error) -> String {
+    match error.reason() {
+        Some(reason) if error.is_go_away() && error.is_remote() => {
+            format!("connection error received: {reason}")
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// Opens the server's end, which is the HTTP/2 client, on a stream that has been upgraded.

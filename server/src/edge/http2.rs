@@ -12,6 +12,7 @@ use h2::server::Builder;
 use http::header::{HeaderName, UPGRADE};
 use http::{Method, Request, Response};
 use ngrnotok_common::link::body::{LinkBody, PumpError};
+use ngrnotok_common::link::open::in_words;
 use ngrnotok_common::link::ping::Pace;
 use ngrnotok_common::link::serving::{Reply, Serving};
 use ngrnotok_common::socket::Socket;
@@ -144,7 +145,7 @@ async fn exchange(
             let answer = Response::from_parts(head, &mut body);
             tokio::select! {
                 sent = reply.send(answer) => if let Err(PumpError::Body(error)) = sent {
-                    debug!(%error, "an answer broke off");
+                    debug!(error = %in_words(&error), "an answer broke off");
                 },
                 never = ahead.drive() => match never {},
             }

@@ -11,6 +11,7 @@ use http::{Request, Response};
 use http_body::Body;
 use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::link::calling::{AnswerBody, ExchangeError, exchange};
+use ngrnotok_common::link::open::in_words;
 use ngrnotok_common::protocol::cause::{Cause, Limit, LimitName};
 use ngrnotok_common::protocol::stream::SWITCHED;
 use ngrnotok_common::splice::StreamEnd;
@@ -183,7 +184,7 @@ impl Link {
 }
 
 fn failure(error: &h2::Error) -> Failure {
-    debug!(%error, "a request was lost on its link");
+    debug!(error = %in_words(error), "a request was lost on its link");
     match error.reason() {
         Some(Reason::REFUSED_STREAM) if error.is_remote() => Failure::NotProcessed,
         _ if error.is_io() || error.is_go_away() => Failure::Lost,
