@@ -117,6 +117,7 @@ enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         tunnel: Option<&'a str>,
         method: &'a str,
+        /// Without the query, where secrets travel.
         path: &'a str,
         status: u16,
         took_ms: f64,
@@ -271,7 +272,7 @@ impl Lines {
     }
 
     fn request(&mut self, seen: &Seen) {
-        let path = seen.uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = seen.uri.path();
         match self.form {
             Form::Plain => {
                 let reason = seen.status.canonical_reason().unwrap_or_default();
@@ -280,7 +281,7 @@ impl Lines {
                     clock(seen.at),
                     self.tunnel_column(&seen.name),
                     seen.method.as_str(),
-                    shortened(path),
+                    shortened(path, seen.uri.query().is_some()),
                     seen.status.as_u16(),
                     duration(seen.took),
                 ));
@@ -369,12 +370,15 @@ fn duration(took: Duration) -> String {
     }
 }
 
-/// Long paths are cut for the eye only.
-fn shortened(path: &str) -> String {
+/// Long paths are cut for the eye. Of a query is said only that there was one: secrets travel in it.
+fn shortened(path: &str, has_query: bool) -> String {
     const WIDTH: usize = 100;
-    if path.chars().count() <= WIDTH {
-        return path.to_owned();
+    if path.chars().count() > WIDTH {
+        let start: String = path.chars().take(WIDTH - 1).collect();
+        return format!("{start}…");
     }
-    let start: String = path.chars().take(WIDTH - 1).collect();
-    format!("{start}…")
+    match has_query {
+        true => format!("{path}?…"),
+        false => path.to_owned(),
+    }
 }
