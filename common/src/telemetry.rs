@@ -3,7 +3,11 @@
 use std::io::IsTerminal;
 
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt};
 
 /// The wish for a log level cannot be understood.
 #[derive(Debug, Error)]
@@ -17,7 +21,8 @@ pub struct InvalidLevel {
 /// Sends the log to standard error, so that standard output stays a contract for scripts.
 ///
 /// `wish` is a level (`info`) or a filter (`ngrnotok=debug,h2=warn`). A bare level speaks of our
-/// own crates; what h2, hyper and rustls say below a warning is asked for by name.
+/// own crates; what others such as rustls say below a warning is asked for by name. Nobody gets h2 to say
+/// more than that.
 pub fn start(wish: &str) -> Result<(), InvalidLevel> {
     let invalid = || InvalidLevel { wish: wish.into() };
     let directives = match wish.parse::<tracing::level_filters::LevelFilter>() {
@@ -33,12 +38,18 @@ pub fn start(wish: &str) -> Result<(), InvalidLevel> {
         .parse(directives)
         .map_err(|_| invalid())?;
     let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    // A second start in one process (tests) keeps the first log.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(ansi)
         .with_target(false)
-        .try_init();
+        .with_filter(filter.and(filter_fn(keeps_secrets)));
+    // A second start in one process (tests) keeps the first log.
+    let _ = tracing_subscriber::registry().with(lines).try_init();
     Ok(())
+}
+
+/// Below a warning h2 repeats what strangers say: a path that it does not like, with the query; what they
+/// give as their reason to leave.
+fn keeps_secrets(line: &Metadata<'_>) -> bool {
+    line.target().split("::").next() != Some("h2") || *line.level() <= Level::WARN
 }
