@@ -83,7 +83,7 @@ impl LinkRequest {
         }
         match text(headers, &VERSION_FIELD) {
             Some(VERSION) => {}
-            other => return Err(NotALink::Version(other.unwrap_or("none").to_owned())),
+            other => return Err(NotALink::Version(number(other).to_owned())),
         }
         Ok(Self {
             token: bearer(headers),
@@ -98,6 +98,15 @@ fn bearer(headers: &HeaderMap) -> Option<Secret> {
     scheme
         .eq_ignore_ascii_case("bearer")
         .then(|| Secret::new(token))
+}
+
+/// A version as it is repeated: whatever is no number is the word of a stranger.
+fn number(version: Option<&str>) -> &str {
+    match version {
+        Some(digits) if digits.parse::<u32>().is_ok() => digits,
+        Some(_) => "another",
+        None => "none",
+    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -201,6 +210,12 @@ mod tests {
         assert_eq!(
             LinkRequest::read(&old).unwrap_err(),
             NotALink::Version("0".into())
+        );
+        old.headers_mut()
+            .insert(VERSION_FIELD, HeaderValue::from_static("one"));
+        assert_eq!(
+            LinkRequest::read(&old).unwrap_err(),
+            NotALink::Version("another".into())
         );
     }
 }
