@@ -18,12 +18,17 @@ use ngrnotok::output::{self, Form, Opening};
 use ngrnotok::settings::{OutputWord, Settings};
 use ngrnotok_common::protocol::control::StopCode;
 use ngrnotok_common::protocol::handshake::Problem;
-use ngrnotok_common::secret::Secret;
+use ngrnotok_common::secret::{Secret, shows_token};
 use ngrnotok_common::shutdown;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
+    // Before anything complains of it and repeats it.
+    if std::env::args_os().any(|arg| shows_token(&arg.to_string_lossy())) {
+        eprintln!("ngrnotok: {TOKEN_TYPED}");
+        return ExitCode::from(2);
+    }
     let Cli { config, command } = ngrnotok_common::cli::parse();
     let done = match command {
         None => {
@@ -45,6 +50,10 @@ fn main() -> ExitCode {
         }
     }
 }
+
+const TOKEN_TYPED: &str = "a token must not be an argument, every user of this machine could read it. \
+    Give it when ngrnotok login asks for it, or in NGRNOTOK_TOKEN, or put it into a file and name that with \
+    --token-file. Others may have this one now: ask for a new one";
 
 fn block_on(program: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -37,6 +37,15 @@ impl fmt::Display for Secret {
     }
 }
 
+/// Whether a token of ours, or the beginning of one, is in a text that will be seen: `ngrt_`, 12 hex digits,
+/// `_`.
+pub fn shows_token(text: &str) -> bool {
+    text.split("ngrt_").skip(1).any(|rest| {
+        let (id, rest) = rest.split_at_checked(12).unwrap_or_default();
+        rest.starts_with('_') && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +55,22 @@ mod tests {
         let secret = Secret::new("ngrt_hidden\n");
         assert_eq!(secret.expose(), "ngrt_hidden");
         assert_eq!(format!("{secret} {secret:?}"), "*** ***");
+    }
+
+    #[test]
+    fn a_token_is_seen_wherever_it_stands() {
+        let token = format!("ngrt_0123456789ab_{}", "0".repeat(64));
+        for shown in [&token, &token[..18], &format!("--token=ngrt_{token}")] {
+            assert!(shows_token(shown), "{shown}");
+        }
+        for other in [
+            "",
+            "ngrt_",
+            "/run/ngrt_token",
+            "ngrt_0123456789ab",
+            "ngrt_é",
+        ] {
+            assert!(!shows_token(other), "{other}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use ngrnotok_certs::pem::{self, PemError};
 use ngrnotok_certs::tls::Trust;
 use ngrnotok_common::folders;
-use ngrnotok_common::secret::Secret;
+use ngrnotok_common::secret::{Secret, shows_token};
 use ngrnotok_common::telemetry::{self, InvalidLevel};
 use thiserror::Error;
 use tracing::warn;
@@ -67,6 +67,9 @@ pub enum ConfigError {
     /// Not a certificate.
     #[error("--server-ca: {0}")]
     Authority(#[from] PemError),
+    /// A token where the name of its file belongs.
+    #[error("the token file is not named: there is a token in the place of its name")]
+    TokenForFile,
     /// No token in the file.
     #[error("failed to read the token file {}: {source}", file.display())]
     TokenFile {
@@ -183,8 +186,14 @@ impl Wishes {
             ..given
         };
         let written = file.as_ref().map(|file| file.settings.clone());
+        let settings = given.clone().or(written.unwrap_or_default());
+        if let Some(name) = &settings.token_file
+            && shows_token(&name.to_string_lossy())
+        {
+            return Err(ConfigError::TokenForFile);
+        }
         Ok(Self {
-            settings: given.clone().or(written.unwrap_or_default()),
+            settings,
             path,
             file,
             given,
