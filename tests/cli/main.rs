@@ -7,6 +7,7 @@ mod lines;
 mod login;
 mod names;
 mod readme;
+mod secrets;
 mod server;
 mod start;
 mod together;

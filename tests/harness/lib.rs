@@ -16,6 +16,7 @@
 //! [`soon`] says which one did not come.
 
 pub mod body;
+pub mod canary;
 pub mod frames;
 pub mod head;
 pub mod origin;

@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
-use crate::soon;
+use crate::{eventually, soon};
 
 /// A folder of its own for what a program keeps; removed on drop.
 #[derive(Debug)]
@@ -104,6 +104,16 @@ impl Program {
     pub async fn output(mut self) -> Ended {
         let output = soon("the end of a program", self.0.output()).await;
         Ended::new(&output.expect("the program can be started"))
+    }
+
+    /// Starts it with both its outputs going into files of `folder`, so that nothing is missed.
+    pub fn overheard(mut self, folder: &Path, name: &str) -> Overheard {
+        let into = |ending: &str| folder.join(format!("{name}.{ending}"));
+        let (stdout, stderr) = (into("stdout"), into("stderr"));
+        let open = |path: &Path| std::fs::File::create(path).expect("a file can be made");
+        self.0.stdout(open(&stdout)).stderr(open(&stderr));
+        let child = self.0.spawn().expect("the program can be started");
+        Overheard { child, stdout }
     }
 
     /// Starts it.
@@ -210,6 +220,54 @@ impl Running {
             lines.push(line);
         }
         lines
+    }
+}
+
+/// A program that runs and is overheard; killed on drop.
+#[derive(Debug)]
+pub struct Overheard {
+    child: Child,
+    stdout: PathBuf,
+}
+
+impl Overheard {
+    /// Waits for a line of its standard output that starts with `word`, and returns what follows it.
+    pub async fn line_of(&self, word: &str) -> String {
+        let mut found = String::new();
+        eventually(word, async || {
+            let said = std::fs::read_to_string(&self.stdout).expect("it was made");
+            let mut lines = said
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'));
+            let rest = lines.find_map(|line| line.strip_prefix(word));
+            found = rest.unwrap_or_default().trim().to_owned();
+            rest.is_some()
+        })
+        .await;
+        found
+    }
+
+    /// Asks it to stop and waits for its end.
+    pub async fn stop(mut self) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let kill = Command::new("kill")
+            .args(["-s", "TERM", &pid])
+            .status()
+            .await;
+        assert!(kill.expect("there is a kill").success());
+        let end = soon("the end of a program", self.child.wait()).await;
+        end.expect("it is our child");
+    }
+
+    /// Kills it where it stands.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it is our child");
+    }
+
+    /// Waits for its end; tells the exit code.
+    pub async fn ended(mut self) -> Option<i32> {
+        let end = soon("the end of a program", self.child.wait()).await;
+        end.expect("it is our child").code()
     }
 }
 

@@ -69,7 +69,14 @@ pub async fn dial(world: &World, alpn: &[u8]) -> std::io::Result<TlsStream<TcpSt
 /// Sends a request for a link and reads the answer; the stream is what is left of the connection.
 pub async fn ask(world: &World, request: &str) -> (Answer, TlsStream<TcpStream>) {
     let stream = dial(world, b"ngrnotok/1").await;
-    let mut stream = stream.expect("the gate speaks ngrnotok/1");
+    ask_on(stream.expect("the gate speaks ngrnotok/1"), request).await
+}
+
+/// The same on a connection that is there.
+pub async fn ask_on(
+    mut stream: TlsStream<TcpStream>,
+    request: &str,
+) -> (Answer, TlsStream<TcpStream>) {
     let asking = stream.write_all(request.as_bytes());
     soon("the gate to take a request", asking)
         .await
@@ -128,7 +135,13 @@ impl RawClient {
     }
 
     async fn open_by(world: &World, request: &str) -> Self {
-        let (answer, stream) = ask(world, request).await;
+        let stream = dial(world, b"ngrnotok/1").await;
+        Self::open_on(stream.expect("the gate speaks ngrnotok/1"), request).await
+    }
+
+    /// The same on a connection that is there, by such a request.
+    pub async fn open_on(stream: TlsStream<TcpStream>, request: &str) -> Self {
+        let (answer, stream) = ask_on(stream, request).await;
         assert_eq!(answer.status, 101);
         let tls = stream.get_ref().1;
         let binding = tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));
