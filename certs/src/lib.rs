@@ -3,6 +3,7 @@
 //!
 //! - [`pem`] reads certificates and keys which an operator put into files.
 //! - [`Identity`] is what a server shows: a certificate chain and its key.
+//! - [`Identities`] are several of them, chosen by the name that is asked for.
 //! - [`dev`] is a certificate authority for development, which issues identities on the spot.
 //! - [`pin`] names a server by the hash of its public key, for servers no authority vouches for.
 //! - [`failure`] tells why a handshake failed, in words.
@@ -16,6 +17,7 @@
 
 pub mod dev;
 pub mod failure;
+mod identities;
 mod identity;
 pub mod pem;
 pub mod pin;
@@ -24,4 +26,5 @@ pub mod tls;
 #[cfg(test)]
 mod testing;
 
+pub use identities::Identities;
 pub use identity::Identity;

@@ -5,12 +5,14 @@
 
 mod anyone;
 
+use std::convert::Infallible;
 use std::sync::{Arc, LazyLock};
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     CipherSuite, ClientConfig, InconsistentKeys, RootCertStore, ServerConfig,
@@ -19,8 +21,8 @@ use rustls::{
 use thiserror::Error;
 
 use self::anyone::AnyoneVerifier;
-use crate::Identity;
 use crate::pin::{Pin, PinVerifier};
+use crate::{Identities, Identity};
 
 /// Whom a TLS client believes.
 #[derive(Clone, Debug)]
@@ -45,8 +47,11 @@ pub enum Trust {
 /// # Errors
 ///
 /// When chain and key cannot be used together.
-pub fn server_config(identity: Identity, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
-    server(&[&TLS13, &TLS12], identity, alpn)
+pub fn server_config(
+    identities: impl TryInto<Identities, Error: Into<TlsError>>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    server(&[&TLS13, &TLS12], identities, alpn)
 }
 
 /// As [`server_config`], for links between a tunnel client and its server: TLS 1.3 only, because
@@ -56,10 +61,10 @@ pub fn server_config(identity: Identity, alpn: &[&[u8]]) -> Result<Arc<ServerCon
 ///
 /// When chain and key cannot be used together.
 pub fn link_server_config(
-    identity: Identity,
+    identities: impl TryInto<Identities, Error: Into<TlsError>>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    server(&[&TLS13], identity, alpn)
+    server(&[&TLS13], identities, alpn)
 }
 
 /// A configuration for connections to any server: TLS 1.2 and 1.3.
@@ -90,6 +95,9 @@ pub enum TlsError {
     /// Certificate and key were mixed up, usually after one of the two was renewed.
     #[error("the private key does not belong to the certificate")]
     KeyMismatch,
+    /// One of several certificates is good for no host name, so nobody would ever see it.
+    #[error("the certificate is good for no host name")]
+    Nameless,
     /// The chain is empty.
     #[error("there is no certificate to show")]
     NoCertificate,
@@ -118,25 +126,36 @@ fn plain(error: &rustls::Error) -> String {
     }
 }
 
+impl From<Infallible> for TlsError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
 fn server(
     versions: &[&'static SupportedProtocolVersion],
-    identity: Identity,
+    identities: impl TryInto<Identities, Error: Into<TlsError>>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, TlsError> {
+    let identities = identities.try_into().map_err(Into::into)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .expect("the provider has suites of TLS 1.2 and 1.3")
         .with_no_client_auth()
-        .with_single_cert(identity.chain, identity.key)
-        .map_err(|error| match error {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::KeyMismatch,
-            rustls::Error::NoCertificatesPresented => TlsError::NoCertificate,
-            error => TlsError::Identity(error),
-        })?;
+        .with_cert_resolver(Arc::new(identities));
     // Tickets keep sessions with the visitors instead of in the memory of the server.
     config.ticketer = Ticketer::new().map_err(TlsError::Tickets)?;
     config.alpn_protocols = owned(alpn);
     Ok(Arc::new(config))
+}
+
+/// Chain and key, made sure that they belong together.
+pub(crate) fn certified(identity: Identity) -> Result<CertifiedKey, TlsError> {
+    CertifiedKey::from_der(identity.chain, identity.key, &provider()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::KeyMismatch,
+        rustls::Error::NoCertificatesPresented => TlsError::NoCertificate,
+        error => TlsError::Identity(error),
+    })
 }
 
 fn client(

@@ -82,8 +82,9 @@ fn is_label(label: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-/// The name of a tunnel: one DNS label, lower case. `calm-otter-3f9c` in
-/// `calm-otter-3f9c.tunnel.example.com`.
+/// The name of a tunnel, lower case: one DNS label, `calm-otter-3f9c` in
+/// `calm-otter-3f9c.tunnel.example.com`, or a whole host name of the client's own, `app.example.com`.
+/// The dot tells them apart.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(Box<str>);
@@ -91,9 +92,12 @@ pub struct Name(Box<str>);
 /// Why a word cannot be the name of a tunnel.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum InvalidName {
-    /// Empty, or longer than DNS allows.
-    #[error("a name has 1 to 63 characters, this one has {0}")]
+    /// Empty, or longer than DNS allows; or such a part of a host name.
+    #[error("a name, and each part of a host name, has 1 to 63 characters, this one has {0}")]
     Length(usize),
+    /// A host name under which no record of ours fits any more.
+    #[error("a host name has at most {LONGEST_HOST} characters, this one has {0}")]
+    HostLength(usize),
     /// Something other than `a-z`, `0-9` and `-`.
     #[error("a name is made of a-z, 0-9 and '-', not {0:?}")]
     Character(char),
@@ -103,37 +107,89 @@ pub enum InvalidName {
     /// `xn--` and its kin: names that look like others.
     #[error("a name has no '--' in the third and fourth place (reserved for international names)")]
     Reserved,
+    /// An IPv4 address, or what could be taken for one.
+    #[error("a host name does not end with a number")]
+    Address,
+    /// A host name where a single label was asked for.
+    #[error("a name under the server's domain is one word without dots")]
+    Dots,
 }
 
+/// Longest host name: `_ngrnotok.` still fits before it.
+const LONGEST_HOST: usize = 253 - "_ngrnotok.".len();
+
 impl Name {
-    /// Parses a name; upper case letters are folded.
+    /// Parses a name of either sort; upper case letters are folded, and a dot at the end of a host name
+    /// is left out.
     pub fn parse(word: &str) -> Result<Self, InvalidName> {
+        match word.contains('.') {
+            true => Self::host(word),
+            false => Self::label(word),
+        }
+    }
+
+    /// Parses a name that is one label.
+    pub fn label(word: &str) -> Result<Self, InvalidName> {
+        if word.contains('.') {
+            return Err(InvalidName::Dots);
+        }
         let word = word.to_ascii_lowercase();
-        if word.is_empty() || word.len() > 63 {
-            return Err(InvalidName::Length(word.chars().count()));
-        }
-        if let Some(odd) = word
-            .chars()
-            .find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-'))
-        {
-            return Err(InvalidName::Character(odd));
-        }
-        if word.starts_with('-') || word.ends_with('-') {
-            return Err(InvalidName::Hyphen);
-        }
+        check_label(&word)?;
+        // Nobody has proved that such a one is his.
         if word.as_bytes().get(2..4) == Some(b"--") {
             return Err(InvalidName::Reserved);
         }
         Ok(Self(word.into_boxed_str()))
     }
 
-    /// The label itself.
+    fn host(word: &str) -> Result<Self, InvalidName> {
+        let word = word.strip_suffix('.').unwrap_or(word).to_ascii_lowercase();
+        if word.len() > LONGEST_HOST {
+            return Err(InvalidName::HostLength(word.chars().count()));
+        }
+        let mut last = "";
+        for label in word.split('.') {
+            check_label(label)?;
+            last = label;
+        }
+        if last.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(InvalidName::Address);
+        }
+        match word.contains('.') {
+            true => Ok(Self(word.into_boxed_str())),
+            // It had a dot at its end and nowhere else.
+            false => Err(InvalidName::Dots),
+        }
+    }
+
+    /// Whether it is a whole host name.
+    pub fn is_host(&self) -> bool {
+        self.0.contains('.')
+    }
+
+    /// The label or host name itself.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Lets a map keyed by names be asked with a borrowed label.
+fn check_label(word: &str) -> Result<(), InvalidName> {
+    if word.is_empty() || word.len() > 63 {
+        return Err(InvalidName::Length(word.chars().count()));
+    }
+    if let Some(odd) = word
+        .chars()
+        .find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-'))
+    {
+        return Err(InvalidName::Character(odd));
+    }
+    match word.starts_with('-') || word.ends_with('-') {
+        true => Err(InvalidName::Hyphen),
+        false => Ok(()),
+    }
+}
+
+/// Lets a map keyed by names be asked with a borrowed label or host.
 impl std::borrow::Borrow<str> for Name {
     fn borrow(&self) -> &str {
         &self.0
@@ -238,10 +294,46 @@ mod tests {
 
     #[test]
     fn names_are_single_plain_labels() {
-        assert_eq!(Name::parse("My-App2").unwrap().as_str(), "my-app2");
-        assert_eq!(Name::parse(""), Err(InvalidName::Length(0)));
-        assert_eq!(Name::parse("a.b"), Err(InvalidName::Character('.')));
-        assert_eq!(Name::parse("-a"), Err(InvalidName::Hyphen));
-        assert_eq!(Name::parse("xn--mnchen-3ya"), Err(InvalidName::Reserved));
+        for parse in [Name::parse, Name::label] {
+            let name = parse("My-App2").unwrap();
+            assert_eq!((name.as_str(), name.is_host()), ("my-app2", false));
+            assert_eq!(parse(""), Err(InvalidName::Length(0)));
+            assert_eq!(parse(&"a".repeat(64)), Err(InvalidName::Length(64)));
+            assert_eq!(parse("a_b"), Err(InvalidName::Character('_')));
+            assert_eq!(parse("-a"), Err(InvalidName::Hyphen));
+            assert_eq!(parse("xn--mnchen-3ya"), Err(InvalidName::Reserved));
+        }
+        assert_eq!(Name::label("a.b"), Err(InvalidName::Dots));
+    }
+
+    #[test]
+    fn names_with_dots_are_whole_host_names() {
+        for (word, host) in [
+            ("App.Example.com", "app.example.com"),
+            ("example.com.", "example.com"),
+            ("xn--mnchen-3ya.example", "xn--mnchen-3ya.example"),
+            ("1.example.com", "1.example.com"),
+        ] {
+            let name = Name::parse(word).unwrap();
+            assert_eq!((name.as_str(), name.is_host()), (host, true));
+        }
+        let long = format!("{}.example", "a.".repeat(118));
+        for (word, why) in [
+            (".", InvalidName::Length(0)),
+            ("a..b", InvalidName::Length(0)),
+            (".a.b", InvalidName::Length(0)),
+            ("a.b..", InvalidName::Length(0)),
+            ("a.", InvalidName::Dots),
+            ("a_b.example", InvalidName::Character('_')),
+            ("*.example", InvalidName::Character('*')),
+            ("a.example:80", InvalidName::Character(':')),
+            ("münchen.example", InvalidName::Character('ü')),
+            ("a.-b.example", InvalidName::Hyphen),
+            ("127.0.0.1", InvalidName::Address),
+            ("app.example.1", InvalidName::Address),
+            (&long, InvalidName::HostLength(244)),
+        ] {
+            assert_eq!(Name::parse(word), Err(why), "{word}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The command line of `ngrnotok-server`, as typed. `config` makes checked types of it.
 
+mod domain;
 mod name;
 mod token;
 
@@ -10,9 +11,10 @@ use std::str::FromStr;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
-use ngrnotok_common::hostname::Name;
-use serde::Deserialize;
+use ngrnotok_common::hostname::{InvalidName, Name};
+use serde::{Deserialize, Deserializer};
 
+pub use self::domain::{DomainCommand, Host};
 pub use self::name::NameCommand;
 pub use self::token::{CreateToken, KindWord, TokenCommand};
 
@@ -56,6 +58,9 @@ pub enum Command {
     /// Names that are kept for accounts
     #[command(subcommand)]
     Name(NameCommand),
+    /// Hosts outside the server's domain, for accounts that prove to own them
+    #[command(subcommand)]
+    Domain(DomainCommand),
     /// Look at the configuration without starting
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -121,13 +126,26 @@ pub struct Settings {
     #[arg(long, value_name = "PORT", env = "NGRNOTOK_SERVER_PUBLIC_PORT")]
     pub public_port: Option<u16>,
 
-    /// Certificate chain, PEM; a wildcard for *.DOMAIN
-    #[arg(long, value_name = "FILE", env = "NGRNOTOK_SERVER_CERT")]
-    pub cert: Option<PathBuf>,
+    /// Certificate chain, PEM; a wildcard for *.DOMAIN. Further ones, each with its --key, are shown to
+    /// visitors of the hosts that they are good for
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "NGRNOTOK_SERVER_CERT",
+        value_delimiter = ','
+    )]
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub cert: Option<Vec<PathBuf>>,
 
     /// Private key of --cert, PEM
-    #[arg(long, value_name = "FILE", env = "NGRNOTOK_SERVER_KEY")]
-    pub key: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "NGRNOTOK_SERVER_KEY",
+        value_delimiter = ','
+    )]
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub key: Option<Vec<PathBuf>>,
 
     /// Make certificates with an authority of our own, kept in the state folder (dev-ca.pem)
     #[arg(long, env = "NGRNOTOK_SERVER_DEV_CERT", num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
@@ -155,12 +173,17 @@ pub struct Settings {
         env = "NGRNOTOK_SERVER_DENY_NAMES",
         value_delimiter = ','
     )]
-    pub deny_names: Option<Vec<Name>>,
+    pub deny_names: Option<Vec<Label>>,
 
     /// Seconds for which a name that an account has used is held back from others, 0 for not at all
     /// [default: 86400]
     #[arg(long, value_name = "SECONDS", env = "NGRNOTOK_SERVER_HOLD_NAMES")]
     pub hold_names: Option<u64>,
+
+    /// Whom to ask for the TXT records that prove hosts of accounts (`domain add`)
+    /// [default: the system's resolvers]
+    #[arg(long, value_name = "IP[:PORT]", env = "NGRNOTOK_SERVER_RESOLVER")]
+    pub resolver: Option<Resolver>,
 
     /// Networks of our own proxies, whose X-Forwarded-* is believed
     #[arg(
@@ -231,6 +254,67 @@ impl TryFrom<String> for Network {
     }
 }
 
+/// One DNS label.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Label(pub Name);
+
+impl FromStr for Label {
+    type Err = InvalidName;
+
+    fn from_str(word: &str) -> Result<Self, InvalidName> {
+        Name::label(word).map(Self)
+    }
+}
+
+impl TryFrom<String> for Label {
+    type Error = InvalidName;
+
+    fn try_from(word: String) -> Result<Self, InvalidName> {
+        word.parse()
+    }
+}
+
+/// A DNS resolver; without a port it listens on 53.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Resolver(pub SocketAddr);
+
+impl FromStr for Resolver {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        word.parse::<SocketAddr>()
+            .or_else(|_| word.parse::<IpAddr>().map(|address| (address, 53).into()))
+            .map(Self)
+            .map_err(|_| {
+                format!("{word:?} is neither an address such as 127.0.0.1 nor one with a port")
+            })
+    }
+}
+
+impl TryFrom<String> for Resolver {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        word.parse()
+    }
+}
+
+/// In the file one may stand without brackets.
+fn one_or_more<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Vec<PathBuf>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "the path of a file, or a list of them")]
+    enum OneOrMore {
+        One(PathBuf),
+        More(Vec<PathBuf>),
+    }
+    OneOrMore::deserialize(value).map(|files| match files {
+        OneOrMore::One(file) => Some(vec![file]),
+        OneOrMore::More(files) => Some(files),
+    })
+}
+
 impl Settings {
     /// These settings where they are set, `other`'s elsewhere.
     #[must_use]
@@ -250,6 +334,7 @@ impl Settings {
             allow_anonymous: self.allow_anonymous.or(other.allow_anonymous),
             deny_names: self.deny_names.or(other.deny_names),
             hold_names: self.hold_names.or(other.hold_names),
+            resolver: self.resolver.or(other.resolver),
             trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
             shards: self.shards.or(other.shards),
             max_connections: self.max_connections.or(other.max_connections),

@@ -6,19 +6,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use ngrnotok_certs::Identity;
 use ngrnotok_certs::dev::{DevAuthority, DevError};
 use ngrnotok_certs::pem::PemError;
 use ngrnotok_certs::pin::Pin;
-use ngrnotok_certs::tls::{TlsError, server_config};
+use ngrnotok_certs::tls::TlsError;
+use ngrnotok_certs::{Identities, Identity};
 use ngrnotok_common::folders;
 use ngrnotok_common::hostname::HostPort;
 use thiserror::Error;
 
 use crate::auth::{Anonymous, Auth};
-use crate::cli::{HttpModeWord, Network, Settings};
+use crate::cli::{HttpModeWord, Label, Network, Resolver, Settings};
 use crate::edge::HttpMode;
-use crate::names::Names;
+use crate::names::dns::Dns;
+use crate::names::{NameRules, Names};
 use crate::store::{Store, StoreError};
 
 /// Everything a server is made of.
@@ -40,6 +41,8 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// The certificate for `*.domain`.
     pub identity: Option<Identity>,
+    /// Certificates for hosts outside `domain`.
+    pub other_identities: Vec<Identity>,
     /// Who may open links.
     pub auth: Auth,
     /// Who may have which name. Default: everybody every name, but for those that visitors would take for
@@ -83,8 +86,9 @@ impl Config {
             public_port: None,
             admin: None,
             identity: None,
+            other_identities: Vec::new(),
             auth,
-            names: Names::new(None, [], Duration::ZERO),
+            names: Names::new(None, NameRules::default()),
             shards: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             trusted_proxies: Vec::new(),
             max_connections: 65_536,
@@ -130,8 +134,8 @@ pub enum ConfigError {
     /// Not an address.
     #[error("--admin {0:?} is neither an address such as 127.0.0.1:4100 nor \"off\"")]
     Admin(String),
-    /// Two certificates, or half of one.
-    #[error("give --cert and --key together, or --dev-cert alone")]
+    /// Half of a certificate, or two sorts of them.
+    #[error("give --cert and --key together, as many of each, or --dev-cert alone")]
     Certificate,
     /// No certificate.
     #[error(
@@ -147,9 +151,14 @@ pub enum ConfigError {
     /// No way in for tunnel clients.
     #[error("tunnel clients need an address with TLS: give --https, or --tunnel beside --http")]
     NoTunnels,
-    /// Certificate and key cannot be used together.
-    #[error("the certificate cannot be used: {0}")]
-    Tls(#[from] TlsError),
+    /// A certificate and its key cannot be used together.
+    #[error("the certificate {} cannot be used: {source}", cert.display())]
+    Tls {
+        /// As given.
+        cert: PathBuf,
+        /// Why not.
+        source: TlsError,
+    },
     /// A PEM file.
     #[error("{0}")]
     Pem(#[from] PemError),
@@ -206,9 +215,18 @@ pub fn state_dir(settings: &Settings) -> PathBuf {
         .unwrap_or_else(|| folders::state("ngrnotok-server"))
 }
 
-/// For how long a server with these settings holds names after their last use.
-pub fn hold(settings: &Settings) -> Duration {
-    settings.hold_names.map_or(Names::HOLD, Duration::from_secs)
+/// What these settings say about names.
+pub fn name_rules(settings: &Settings) -> NameRules {
+    let defaults = NameRules::default();
+    let denied = settings.deny_names.clone().unwrap_or_default();
+    let resolver = settings.resolver.map(|Resolver(address)| address);
+    NameRules {
+        denied: denied.into_iter().map(|Label(name)| name).collect(),
+        hold: settings
+            .hold_names
+            .map_or(defaults.hold, Duration::from_secs),
+        dns: Dns::new(resolver),
+    }
 }
 
 /// Whether checking may make what is not there: the development authority, the token store.
@@ -223,7 +241,7 @@ pub enum Effects {
 /// Checks settings and opens what they name: certificates, keys, the token store.
 pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, ConfigError> {
     let domain = domain(settings.domain.as_deref())?;
-    let (state_dir, hold) = (state_dir(&settings), hold(&settings));
+    let (state_dir, rules) = (state_dir(&settings), name_rules(&settings));
     let https = settings
         .https
         .unwrap_or_else(|| match settings.http.is_some() {
@@ -244,9 +262,10 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
         return Err(ConfigError::NoTunnels);
     }
     let mut dev = None;
-    let identity = match (settings.cert, settings.key, settings.dev_cert) {
-        (Some(cert), Some(key), None | Some(false)) => Identity::load(&cert, &key)?,
-        (None, None, Some(true)) => {
+    let certs = settings.cert.unwrap_or_default();
+    let keys = settings.key.unwrap_or_default();
+    let mut identities = match settings.dev_cert.unwrap_or(false) {
+        true if certs.is_empty() && keys.is_empty() => {
             let authority = match effects {
                 Effects::None if !state_dir.join("dev-ca.pem").exists() => {
                     DevAuthority::generate()?
@@ -254,22 +273,20 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
                 _ => DevAuthority::load_or_create(&state_dir)?,
             };
             dev = Some((state_dir.join("dev-ca.pem"), authority.pin()));
-            authority.issue(&dev_names(&domain, https.iter().chain(&tunnel)))?
+            vec![authority.issue(&dev_names(&domain, https.iter().chain(&tunnel)))?]
         }
-        (None, None, _) => return Err(ConfigError::NoCertificate { domain }),
+        false if certs.is_empty() && keys.is_empty() => {
+            return Err(ConfigError::NoCertificate { domain });
+        }
+        false if certs.len() == keys.len() => load(&certs, &keys)?,
         _ => return Err(ConfigError::Certificate),
     };
-    // Certificate and key may each be fine and not belong together.
-    server_config(identity.clone(), &[])?;
+    let identity = identities.remove(0);
     let store = match effects {
         Effects::None if !Store::exists(&state_dir) => Store::in_memory()?,
         _ => Store::open(&state_dir)?,
     };
-    let names = Names::new(
-        Some(store.clone()),
-        settings.deny_names.unwrap_or_default(),
-        hold,
-    );
+    let names = Names::new(Some(store.clone()), rules);
     let auth = auth(
         https.iter().chain(&tunnel),
         settings.allow_anonymous.unwrap_or(false),
@@ -285,6 +302,7 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
         tunnel,
         admin: admin(settings.admin.as_deref())?,
         identity: Some(identity),
+        other_identities: identities,
         names,
         shards: settings.shards.unwrap_or(defaults.shards),
         trusted_proxies: settings
@@ -307,6 +325,26 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
         ..defaults
     };
     Ok(Checked { config, dev })
+}
+
+/// Loads certificates and keys, of which the first is for everybody and each other one for the hosts that
+/// it is good for.
+fn load(certs: &[PathBuf], keys: &[PathBuf]) -> Result<Vec<Identity>, ConfigError> {
+    let mut identities: Vec<Identity> = Vec::new();
+    for (cert, key) in certs.iter().zip(keys) {
+        let identity = Identity::load(cert, key)?;
+        // Certificate and key may each be fine and not belong together.
+        let usable = match identities.first() {
+            None => Identities::new(identity.clone(), []),
+            Some(first) => Identities::new(first.clone(), [identity.clone()]),
+        };
+        usable.map_err(|source| ConfigError::Tls {
+            cert: cert.clone(),
+            source,
+        })?;
+        identities.push(identity);
+    }
+    Ok(identities)
 }
 
 fn domain(word: Option<&str>) -> Result<String, ConfigError> {

@@ -9,14 +9,15 @@
 //! - [`session`] is the handle to a client that has come in. It sits below both doors.
 //! - [`edge`] is the door for visitors. `edge/handle.rs` is the page to read first.
 //! - [`admin`] answers health probes.
-//! - [`cli`] holds the words as typed, [`config`] the checked types, [`token_command`] and
-//!   [`name_command`] are what `ngrnotok-server token …` and `… name …` do.
+//! - [`cli`] holds the words as typed, [`config`] the checked types, [`token_command`], [`name_command`] and
+//!   [`domain_command`] are what `ngrnotok-server token …`, `… name …` and `… domain …` do.
 
 pub mod admin;
 pub mod auth;
 pub mod cli;
 pub mod config;
 mod console;
+pub mod domain_command;
 pub mod edge;
 pub mod gate;
 mod listener;

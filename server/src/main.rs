@@ -7,7 +7,7 @@ use ngrnotok_common::{cli, shutdown, telemetry};
 use ngrnotok_server::cli::{Cli, Command, ConfigCommand};
 use ngrnotok_server::config::{self, Checked, Config, Effects};
 use ngrnotok_server::server::{Server, inherited};
-use ngrnotok_server::{name_command, token_command};
+use ngrnotok_server::{domain_command, name_command, token_command};
 
 fn main() -> ExitCode {
     let cli: Cli = cli::parse();
@@ -48,8 +48,14 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             .await
             .map_err(|error| Failure::Other(error.into())),
         Some(Command::Name(command)) => {
-            let (state_dir, hold) = (config::state_dir(&wishes), config::hold(&wishes));
-            name_command::run(command, &state_dir, hold)
+            let (state_dir, rules) = (config::state_dir(&wishes), config::name_rules(&wishes));
+            name_command::run(command, &state_dir, rules.hold)
+                .await
+                .map_err(|error| Failure::Other(error.into()))
+        }
+        Some(Command::Domain(command)) => {
+            let (state_dir, rules) = (config::state_dir(&wishes), config::name_rules(&wishes));
+            domain_command::run(command, &state_dir, &rules.dns, wishes.domain.as_deref())
                 .await
                 .map_err(|error| Failure::Other(error.into()))
         }

@@ -8,7 +8,7 @@ use ngrnotok_common::hostname::Name;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::cli::NameCommand;
+use crate::cli::{Label, NameCommand};
 use crate::console::{columns, json, print};
 use crate::store::{KeptName, Reserving, Store, StoreError, UnixSeconds};
 
@@ -67,9 +67,12 @@ pub async fn run(
     hold: Duration,
 ) -> Result<(), NameCommandError> {
     let said = match command {
-        NameCommand::Reserve { name, account } => reserve(name, account, state_dir).await?,
+        NameCommand::Reserve {
+            name: Label(name),
+            account,
+        } => reserve(name, account, state_dir).await?,
         NameCommand::List { json } => list(json, state_dir, hold).await?,
-        NameCommand::Release { name } => release(name, state_dir, hold).await?,
+        NameCommand::Release { name: Label(name) } => release(name, state_dir, hold).await?,
     };
     Ok(print(&said)?)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ngrnotok_certs::Identities;
 use ngrnotok_certs::tls::{TlsError, link_server_config, server_config};
 use ngrnotok_common::protocol::ALPN;
 use thiserror::Error;
@@ -126,6 +127,7 @@ impl Server {
             return Err(StartError::NoTunnels);
         }
         let identity = config.identity.ok_or(StartError::NoCertificate)?;
+        let identities = Identities::new(identity, config.other_identities)?;
         let shards = config.shards.get();
         let mut addresses = Addresses::default();
         let mut inherited = config.inherited;
@@ -170,7 +172,7 @@ impl Server {
                 registry: registry.clone(),
                 tls: match addresses.https.is_empty() {
                     true => None,
-                    false => Some(server_config(identity.clone(), &[b"h2", b"http/1.1"])?),
+                    false => Some(server_config(identities.clone(), &[b"h2", b"http/1.1"])?),
                 },
                 http_mode: config.http_mode,
                 https_port,
@@ -194,8 +196,9 @@ impl Server {
                     links.clone(),
                     stop.clone(),
                 ),
-                tls: link_server_config(identity, &[ALPN])?,
+                tls: link_server_config(identities.clone(), &[ALPN])?,
                 urls: public_urls(&config.domain, config.public_port, &addresses),
+                identities,
                 tasks: links.clone(),
                 drain: drain.clone(),
                 drain_limit: config.drain_limit,

@@ -3,6 +3,7 @@
 
 mod client;
 mod config;
+mod domains;
 mod lines;
 mod login;
 mod names;

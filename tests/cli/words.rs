@@ -48,6 +48,8 @@ fn help_of_the_servers_commands() {
     assert_snapshot!(shown(ngrnotok_server, &["config", "check", "--help"]));
     assert_snapshot!(shown(ngrnotok_server, &["name", "--help"]));
     assert_snapshot!(shown(ngrnotok_server, &["name", "reserve", "--help"]));
+    assert_snapshot!(shown(ngrnotok_server, &["domain", "--help"]));
+    assert_snapshot!(shown(ngrnotok_server, &["domain", "add", "--help"]));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod auth;
 mod departures;
+mod domains;
 mod drain;
 mod embedded;
 mod failures;

@@ -157,6 +157,23 @@ fn a_name_that_was_used_comes_back_to_its_account_at_once_and_to_no_other() {
 }
 
 #[test]
+fn who_leaves_while_a_name_is_looked_up_keeps_nothing() {
+    run(async {
+        let office = Office::open().await;
+        let ann = office.token_of("ann").await;
+        for round in 0..20 {
+            let mut client = RawClient::open_as(&office.world, &ann).await;
+            client.say(HELLO);
+            client.bind(1, "http", &format!("app-{round}"));
+            client.say(r#"{"t":"bye"}"#);
+            assert_eq!(client.hear().await["t"], "welcome");
+        }
+        // Not only when the grace time is over.
+        eventually("all names to be free", async || office.world.names() == 0).await;
+    });
+}
+
+#[test]
 fn a_name_is_free_for_all_when_its_time_is_over() {
     run(async {
         let office = Office::holding(Duration::from_secs(2)).await;

@@ -8,19 +8,20 @@ use ngrnotok_server::Config as ServerConfig;
 use ngrnotok_server::auth::rules::Rules;
 use ngrnotok_server::auth::token::{Token, TokenId};
 use ngrnotok_server::auth::{Anonymous, Auth, NewToken, create_token, revoke_token};
-use ngrnotok_server::names::Names;
+use ngrnotok_server::names::{self, NameRules, Names};
 use ngrnotok_server::store::Store;
+use ngrnotok_tests::dns::Dns;
 use ngrnotok_tests::origin::Origin;
 use ngrnotok_tests::program::Scratch;
 use ngrnotok_tests::raw_link::{ask, request_with};
 use ngrnotok_tests::visitor::Answer;
-use ngrnotok_tests::world::{RunningClient, World};
+use ngrnotok_tests::world::{Plan, RunningClient, World};
 
 /// A server that asks for tokens, and its database as another process sees it.
 pub(crate) struct Office {
     pub(crate) world: World,
     pub(crate) store: Store,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Office {
@@ -30,29 +31,48 @@ impl Office {
 
     /// The same with other settings.
     pub(crate) async fn open_with(adjust: fn(&mut ServerConfig)) -> Self {
-        Self::build(Names::HOLD, adjust).await
+        Self::build(World::plan().server(adjust), NameRules::default()).await
     }
 
     /// One that holds names for so long after their last use.
     pub(crate) async fn holding(hold: Duration) -> Self {
-        Self::build(hold, |_| {}).await
+        let rules = NameRules {
+            hold,
+            ..NameRules::default()
+        };
+        Self::build(World::plan(), rules).await
     }
 
-    async fn build(hold: Duration, adjust: fn(&mut ServerConfig)) -> Self {
+    /// One that believes this resolver.
+    pub(crate) async fn asking(dns: &Dns, plan: Plan) -> Self {
+        let rules = NameRules {
+            dns: names::dns::Dns::new(Some(dns.address())),
+            ..NameRules::default()
+        };
+        Self::build(plan, rules).await
+    }
+
+    async fn build(plan: Plan, rules: NameRules) -> Self {
         let scratch = Scratch::new();
         let store = Store::open(scratch.path()).expect("a new store");
-        let names = Names::new(Some(store.clone()), [], hold);
+        let names = Names::new(Some(store.clone()), rules);
         let auth = Auth::new(Some(store), Anonymous::WhileNoTokenExists);
-        let plan = World::plan().server(move |config| {
+        let plan = plan.server(move |config| {
             config.auth = auth;
             config.names = names;
-            adjust(config);
         });
         Self {
             world: plan.start().await,
             store: Store::open(scratch.path()).expect("the same store"),
-            _scratch: scratch,
+            scratch,
         }
+    }
+
+    /// Does with the database what only time does otherwise.
+    pub(crate) fn tamper(&self, statement: &str) {
+        let file = self.scratch.path().join("server.db");
+        let database = rusqlite::Connection::open(file).expect("a database");
+        database.execute_batch(statement).expect("good SQL");
     }
 
     /// A token of `ann` under these rules.

@@ -106,7 +106,7 @@ impl World {
 
     /// The host of a name as visitors write it, with the port.
     pub fn authority(&self, via: Via, name: &str) -> String {
-        format!("{name}.{DOMAIN}:{}", self.door(via).port())
+        format!("{}:{}", host(name), self.door(via).port())
     }
 
     /// How many names are held.
@@ -125,7 +125,7 @@ impl World {
     }
 
     fn session(&self, name: &str) -> Option<Session> {
-        let host = format!("{name}.{DOMAIN}");
+        let host = host(name);
         let host = HostPort::parse(&host).expect("a good host");
         Some(self.registry.lookup(&host).ok()?.session)
     }
@@ -139,8 +139,7 @@ impl World {
         );
         let stream = door.await.expect("the edge listens");
         if via.is_tls() {
-            let server_name = format!("{name}.{DOMAIN}");
-            let stream = self.tls(stream, &server_name, via.alpn()).await;
+            let stream = self.tls(stream, &host(name), via.alpn()).await;
             return Visitor::on(stream, via, authority).await;
         }
         Visitor::on(stream, via, authority).await
@@ -156,8 +155,7 @@ impl World {
         let stream = TcpStream::connect(self.door(via)).await;
         let stream = stream.expect("the edge listens");
         if via.is_tls() {
-            let server_name = format!("{name}.{DOMAIN}");
-            return Wire::new(self.tls(stream, &server_name, via.alpn()).await);
+            return Wire::new(self.tls(stream, &host(name), via.alpn()).await);
         }
         Wire::new(stream)
     }
@@ -235,6 +233,13 @@ impl Plan {
         self
     }
 
+    /// Gives the server a certificate for a host of its own.
+    pub fn certificate(self, host: &str) -> Self {
+        let identity = self.authority.issue(&[host.to_owned()]);
+        let identity = identity.expect("an identity");
+        self.server(|config| config.other_identities.push(identity))
+    }
+
     /// Adds a client with the tunnel `name`.
     pub fn client(mut self, name: &str, app: &Origin) -> Self {
         self.clients.push((name.to_owned(), app.clone()));
@@ -274,6 +279,14 @@ impl Plan {
             world.clients.push(client);
         }
         world
+    }
+}
+
+/// Where visitors find a name, which may be a whole host.
+fn host(name: &str) -> String {
+    match name.contains('.') {
+        true => name.to_owned(),
+        false => format!("{name}.{DOMAIN}"),
     }
 }
 

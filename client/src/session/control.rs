@@ -163,6 +163,7 @@ pub(super) async fn converse(
                     RefusalCode::NameReserved | RefusalCode::NameHeld => {
                         SessionError::NameKept(message)
                     }
+                    RefusalCode::DomainUnverified => SessionError::NameForbidden(message),
                     RefusalCode::Unavailable => SessionError::Unavailable(message),
                     _ => SessionError::TunnelRefused(format!("{tunnel}: {message}")),
                 };

@@ -42,7 +42,7 @@ pub enum ClientMessage {
         id: TunnelId,
         /// What travels: `http`.
         kind: String,
-        /// The wanted name, one DNS label.
+        /// The wanted name, one DNS label, or a whole host name that the account has proved to be its own.
         name: String,
         /// Other sessions of the same account may serve the name, too, if they say so.
         #[serde(default, skip_serializing_if = "is_false")]
@@ -181,7 +181,7 @@ pub enum StopCode {
 pub enum RefusalCode {
     /// Another live session holds the name.
     NameTaken,
-    /// The name is not a DNS label.
+    /// The name is neither a DNS label nor a host name.
     NameInvalid,
     /// The token is not for this name, or the name would be taken for the operator's own.
     NameForbidden,
@@ -189,6 +189,8 @@ pub enum RefusalCode {
     NameReserved,
     /// Another account has used the name a short while ago.
     NameHeld,
+    /// The account has not proved that the host is its own, or can no longer.
+    DomainUnverified,
     /// The server does not offer this kind of tunnel.
     KindUnsupported,
     /// The token is not for this kind of tunnel.
@@ -197,7 +199,7 @@ pub enum RefusalCode {
     OverLimit,
     /// Names are shared within an account, and this client has none.
     PoolForbidden,
-    /// The server cannot look up names now.
+    /// The server cannot look up names or domains now.
     Unavailable,
     /// A code of a newer version.
     #[serde(other)]

@@ -26,7 +26,7 @@ pub struct Rules {
 /// The words that something may be: any at all, or one that fits a pattern.
 ///
 /// A pattern is the word itself, or the beginning of words and a star: `ann-*` fits `ann-api` and
-/// everything else that begins with `ann-`.
+/// everything else that begins with `ann-` and has no dot. A star alone fits everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowed(Option<Box<[Box<str>]>>);
 
@@ -56,7 +56,10 @@ impl Allowed {
         patterns
             .iter()
             .any(|pattern| match pattern.strip_suffix('*') {
-                Some(beginning) => word.starts_with(beginning),
+                Some("") => true,
+                Some(beginning) => word
+                    .strip_prefix(beginning)
+                    .is_some_and(|rest| !rest.contains('.')),
                 None => word == &**pattern,
             })
     }
@@ -89,7 +92,7 @@ impl fmt::Display for Allowed {
 pub struct NamePattern(Box<str>);
 
 impl NamePattern {
-    /// Parses `api` or `ann-*`; upper case letters are folded.
+    /// Parses `api`, `ann-*` or `app.example.com`; upper case letters are folded.
     ///
     /// # Errors
     ///
@@ -99,13 +102,12 @@ impl NamePattern {
             pattern: word.to_owned(),
         };
         let folded = word.to_ascii_lowercase();
-        let example = match folded.strip_suffix('*') {
+        let pattern = match folded.strip_suffix('*') {
             // Any name fits a star alone; elsewhere one more letter must make a name of it.
-            Some(beginning) => format!("{beginning}x"),
-            None => folded.clone(),
+            Some(beginning) => Name::label(&format!("{beginning}x")).map(|_| folded),
+            None => Name::parse(&folded).map(String::from),
         };
-        Name::parse(&example).map_err(|_| bad())?;
-        Ok(Self(folded.into()))
+        Ok(Self(pattern.map_err(|_| bad())?.into()))
     }
 }
 
@@ -126,7 +128,7 @@ impl std::str::FromStr for NamePattern {
 /// What is no pattern for names.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
-    "{pattern:?} fits no name: give a name of a-z, 0-9 and '-' such as api, or the beginning of names and a star such as ann-*"
+    "{pattern:?} fits no name: give a name of a-z, 0-9 and '-' such as api, the beginning of names and a star such as ann-*, or a host name such as app.example.com"
 )]
 pub struct BadPattern {
     /// What was given.
@@ -155,6 +157,17 @@ mod tests {
         }
         assert_eq!(names.to_string(), "api or ann-*");
         assert!(Allowed::only(["*"]).fits("whatever"));
+    }
+
+    #[test]
+    fn a_star_stands_for_no_part_of_a_host_unless_it_stands_for_everything() {
+        let names = Allowed::only(["ann-*", "app.example.com"]);
+        assert!(names.fits("app.example.com"));
+        for other in ["ann-1.example.com", "app.example.org", "x.app.example.com"] {
+            assert!(!names.fits(other), "{other}");
+            assert!(Allowed::only(["*"]).fits(other));
+            assert!(Allowed::default().fits(other));
+        }
     }
 
     #[test]
@@ -188,7 +201,7 @@ mod tests {
 
     #[test]
     fn patterns_that_fit_no_name_are_refused() {
-        for good in ["api", "a", "*", "ann-*", "a-b-*", "Api"] {
+        for good in ["api", "a", "*", "ann-*", "a-b-*", "Api", "app.example.com"] {
             NamePattern::parse(good).unwrap();
         }
         assert_eq!(
@@ -197,7 +210,8 @@ mod tests {
         );
         let long = "x".repeat(64);
         for bad in [
-            "", "**", "*a", "a*b", "a.b", "-*", "-a", "a-", "a b", "a,b", "xn--*", "ä", &long,
+            "", "**", "*a", "a*b", "a.*", "*.b", "a..b", "-*", "-a", "a-", "a b", "a,b", "xn--*",
+            "ä", &long,
         ] {
             let refused = NamePattern::parse(bad).unwrap_err().to_string();
             assert!(refused.contains(&format!("{bad:?}")), "{refused}");

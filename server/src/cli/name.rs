@@ -1,7 +1,8 @@
 //! `ngrnotok-server name …`, as typed.
 
 use clap::Subcommand;
-use ngrnotok_common::hostname::Name;
+
+use super::Label;
 
 /// Names that are kept for accounts.
 #[derive(Debug, Subcommand)]
@@ -13,7 +14,7 @@ Example:\n  \
 ngrnotok-server name reserve shop --account ann")]
     Reserve {
         /// The name: 1 to 63 of a-z, 0-9 and '-'
-        name: Name,
+        name: Label,
         /// Whose it is from now on; there must be a token of this account, or have been one
         #[arg(long, value_name = "ACCOUNT")]
         account: String,
@@ -27,6 +28,6 @@ ngrnotok-server name reserve shop --account ann")]
     /// Give a reserved name back; one that is only held is free for everybody at once
     Release {
         /// The name
-        name: Name,
+        name: Label,
     },
 }

@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 
-use ngrnotok_common::hostname::Name;
+use ngrnotok_common::hostname::{InvalidName, Name};
 use ngrnotok_common::id::TunnelId;
 use ngrnotok_common::protocol::control::{
     ClientMessage, ControlError, Reader, RefusalCode, ServerMessage, StopCode, Writer,
 };
 use thiserror::Error;
 use tokio::time::sleep;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::Gate;
 use super::sessions::{BindError, Opened};
 use crate::auth::Forbidden;
 use crate::names::NameRefused;
+use crate::names::domains::NotVerified;
 
 /// Why the conversation on a link is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +133,7 @@ async fn bind(
         let message = format!("this server has no tunnels of the kind {kind:?}, only http");
         return refused(RefusalCode::KindUnsupported, message);
     }
-    let name = match Name::parse(name) {
+    let name = match parse(name, &gate.urls.domain) {
         Ok(name) => name,
         Err(error) => return refused(RefusalCode::NameInvalid, error.to_string()),
     };
@@ -144,6 +145,12 @@ async fn bind(
     match claim(gate, session, wanted, &name).await {
         Ok(()) => {
             info!(session = %session.session.session().id(), url, "name bound");
+            if gate.urls.scheme == "https"
+                && name.is_host()
+                && !gate.identities.covers(name.as_str())
+            {
+                warn!(%name, "no certificate is good for this host, so visitors are warned; give one with --cert and --key");
+            }
             bound.insert(id, name);
             Some(ServerMessage::Bound { id, url })
         }
@@ -153,9 +160,24 @@ async fn bind(
                     error = error as &dyn std::error::Error,
                     "names cannot be looked up"
                 );
+            } else {
+                info!(session = %session.session.session().id(), %name, %refusal, "name refused");
             }
             refused(refusal.code()?, refusal.to_string())
         }
+    }
+}
+
+/// A host under the server's own domain is what its label is called.
+fn parse(word: &str, domain: &str) -> Result<Name, InvalidName> {
+    let name = Name::parse(word)?;
+    if name.as_str() == domain {
+        return Err(InvalidName::Dots);
+    }
+    let label = name.as_str().strip_suffix(domain);
+    match label.and_then(|label| label.strip_suffix('.')) {
+        Some(label) => Name::label(label),
+        None => Ok(name),
     }
 }
 
@@ -201,6 +223,11 @@ impl Refusal {
             Self::Name(NameRefused::Denied { .. }) => RefusalCode::NameForbidden,
             Self::Name(NameRefused::Reserved(_)) => RefusalCode::NameReserved,
             Self::Name(NameRefused::Held { .. }) => RefusalCode::NameHeld,
+            Self::Name(NameRefused::ForeignDomain(_)) => RefusalCode::DomainUnverified,
+            Self::Name(NameRefused::Unverified { error, .. }) => match error {
+                NotVerified::Record { .. } => RefusalCode::DomainUnverified,
+                _ => RefusalCode::Unavailable,
+            },
             Self::Name(NameRefused::Unavailable(_)) => RefusalCode::Unavailable,
         })
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{Request, StatusCode};
+use ngrnotok_certs::Identities;
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::link::io::{ReadAhead, tune};
 use ngrnotok_common::link::open::{LinkError, server_end};
@@ -54,6 +55,8 @@ pub struct Gate {
     pub tls: Arc<ServerConfig>,
     /// How visitors reach a name.
     pub urls: PublicUrls,
+    /// What they are shown there.
+    pub identities: Identities,
     /// Links and what runs on them.
     pub tasks: TaskTracker,
     /// Cancelled when clients should leave.
@@ -68,7 +71,7 @@ pub struct Gate {
     pub oldest_link: Duration,
 }
 
-/// How visitors reach a name: `https://NAME.tunnel.example.com:8443`.
+/// How visitors reach a name: `https://NAME.tunnel.example.com:8443`, or `https://app.example.com:8443`.
 #[derive(Debug, Clone)]
 pub struct PublicUrls {
     /// `http` or `https`.
@@ -86,9 +89,13 @@ impl PublicUrls {
             domain,
             port,
         } = self;
+        let host = match name.is_host() {
+            true => name.to_string(),
+            false => format!("{name}.{domain}"),
+        };
         match (*scheme, *port) {
-            ("https", 443) | ("http", 80) => format!("{scheme}://{name}.{domain}"),
-            _ => format!("{scheme}://{name}.{domain}:{port}"),
+            ("https", 443) | ("http", 80) => format!("{scheme}://{host}"),
+            _ => format!("{scheme}://{host}:{port}"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Which of the names that a token allows an account may have.
 //!
-//! Three things stand in the way of one: it would be taken for the operator's own, it is reserved for
+//! A whole host, `app.example.com`, is for the account that has proved to own it ([`domains`]). For a label
+//! under the server's domain, three things stand in the way: it would be taken for the operator's own, it is reserved for
 //! another account, or another account has used it a short while ago. The last is there for visitors, who
 //! still know the name from before, for their cookies, and for the webhooks that are still sent to it.
 //!
@@ -10,6 +11,8 @@
 //! [`Names::keep`] does the rest.
 
 mod denied;
+pub mod dns;
+pub mod domains;
 mod hold;
 
 use std::convert::Infallible;
@@ -21,9 +24,11 @@ use std::time::Duration;
 use ngrnotok_common::hostname::Name;
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use self::denied::Denied;
+use self::dns::Dns;
+use self::domains::{NotVerified, is_verified};
 pub use self::hold::Hold;
 use self::hold::Released;
 use crate::auth::Grant;
@@ -36,7 +41,30 @@ pub struct Names {
     store: Option<Store>,
     denied: Arc<Denied>,
     hold: Duration,
+    dns: Dns,
     released: Arc<Released>,
+}
+
+/// What the operator says about names.
+#[derive(Clone, Debug)]
+pub struct NameRules {
+    /// Names that would be taken for his own, besides the built-in ones. Default: none.
+    pub denied: Vec<Name>,
+    /// For how long names are held back from other accounts after their last use; zero: not at all.
+    /// Default: 24 h.
+    pub hold: Duration,
+    /// Who is asked for the proofs of hosts. Default: the system's resolvers.
+    pub dns: Dns,
+}
+
+impl Default for NameRules {
+    fn default() -> Self {
+        Self {
+            denied: Vec::new(),
+            hold: Duration::from_secs(24 * 60 * 60),
+            dns: Dns::default(),
+        }
+    }
 }
 
 /// Why somebody may not have a name.
@@ -64,6 +92,19 @@ pub enum NameRefused {
         /// Until it is free.
         left: TimeLeft,
     },
+    /// It is a host that no account has, or another one.
+    #[error(
+        "the host {0} is none of your account's domains; the server's operator can add it: ngrnotok-server domain add {0} --account NAME"
+    )]
+    ForeignDomain(Name),
+    /// It is a host of the account, and DNS does not say so, or nobody knows whether it does.
+    #[error("the host {host} is not verified: {error}")]
+    Unverified {
+        /// The host.
+        host: Name,
+        /// Why not.
+        error: NotVerified,
+    },
     /// The store could not be asked. The text is fit for the client's eyes.
     #[error("the server cannot look up names now: try again")]
     Unavailable(#[from] StoreError),
@@ -81,20 +122,14 @@ fn alike(name: &Name, word: &str) -> String {
 const AHEAD: Duration = Duration::from_secs(2 * 60 * 60);
 
 impl Names {
-    /// For how long names are held back from other accounts unless somebody says otherwise: 24 h.
-    pub const HOLD: Duration = Duration::from_secs(24 * 60 * 60);
-
-    /// Keeps names as `store` says, holds them for `hold` after their last use (zero: not at all), and
-    /// gives nobody the operator's own, the built-in ones and `denied`.
-    pub fn new(
-        store: Option<Store>,
-        denied: impl IntoIterator<Item = Name>,
-        hold: Duration,
-    ) -> Self {
+    /// Keeps names as `store` says, and by these rules.
+    pub fn new(store: Option<Store>, rules: NameRules) -> Self {
+        let NameRules { denied, hold, dns } = rules;
         Self {
             store,
             denied: Arc::new(Denied::with(denied)),
             hold,
+            dns,
             released: Arc::default(),
         }
     }
@@ -103,7 +138,7 @@ impl Names {
     pub fn free() -> Self {
         Self {
             denied: Arc::new(Denied::none()),
-            ..Self::new(None, [], Duration::ZERO)
+            ..Self::new(None, NameRules::default())
         }
     }
 
@@ -126,6 +161,10 @@ impl Names {
         name: &Name,
         now: UnixSeconds,
     ) -> Result<Option<Hold>, NameRefused> {
+        if name.is_host() {
+            self.admit_host(grant, name, now).await?;
+            return Ok(None);
+        }
         let account = grant.account();
         let known = match &self.store {
             Some(store) => store.find_name(name).await?,
@@ -182,6 +221,27 @@ impl Names {
         Ok(Some(self.released.hold(name, account)))
     }
 
+    async fn admit_host(
+        &self,
+        grant: &Grant,
+        host: &Name,
+        now: UnixSeconds,
+    ) -> Result<(), NameRefused> {
+        let verified = match &self.store {
+            Some(store) => is_verified(store, &self.dns, grant.account(), host, now).await,
+            None => Ok(false),
+        };
+        match verified {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(NameRefused::ForeignDomain(host.clone())),
+            Err(NotVerified::Store(error)) => Err(error.into()),
+            Err(error) => Err(NameRefused::Unverified {
+                host: host.clone(),
+                error,
+            }),
+        }
+    }
+
     fn held(&self, name: &Name, used: &NameUse, now: UnixSeconds) -> NameRefused {
         // One who uses it still is reckoned to stop now.
         let free = used.until.min(now) + self.hold;
@@ -197,16 +257,27 @@ impl Names {
         AHEAD.min(self.hold)
     }
 
-    /// Writes down which names are used and which no longer are, and forgets those that nobody is held
-    /// back from any more. Never resolves; belongs beside the shards and not on one, like all that
+    /// Writes down which names are used and which no longer are, forgets those that nobody is held back
+    /// from any more, and tells the registry which hosts there are. Never resolves; belongs beside the shards and not on one, like all that
     /// writes to the store. Names that are used when this is dropped stay written ahead: their clients
     /// come back to the next server.
     ///
     /// Cancel safety: safe.
     pub async fn keep(&self, registry: &Registry) -> Infallible {
-        let Some(store) = self.store.as_ref().filter(|_| !self.hold.is_zero()) else {
+        let Some(store) = &self.store else {
             return pending().await;
         };
+        let both = tokio::join!(
+            self.keep_held(store, registry),
+            keep_expected(store, registry)
+        );
+        both.0
+    }
+
+    async fn keep_held(&self, store: &Store, registry: &Registry) -> Infallible {
+        if self.hold.is_zero() {
+            return pending().await;
+        }
         let mut ticks = interval(self.ahead() / 2);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -230,6 +301,35 @@ impl Names {
         let until = now + self.ahead();
         store.note_name_uses(registry.names(), until).await?;
         store.forget_name_uses(now - self.hold, until).await
+    }
+}
+
+/// How often to look for changes of hosts: 1 s. It costs some microseconds.
+const EVERY: Duration = Duration::from_secs(1);
+
+async fn keep_expected(store: &Store, registry: &Registry) -> Infallible {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut known = None;
+    loop {
+        ticks.tick().await;
+        let expected = async {
+            let version = store.version().await?;
+            if known != Some(version) {
+                let domains = store.list_domains().await?;
+                let verified = domains.iter().filter(|domain| domain.verified.is_some());
+                registry.expect(verified.map(|domain| domain.host.as_str().into()).collect());
+                known = Some(version);
+            }
+            Ok::<_, StoreError>(())
+        };
+        // Others say so when the store fails; here it only makes an error page less exact.
+        if let Err(error) = expected.await {
+            debug!(
+                error = &error as &dyn std::error::Error,
+                "cannot see which hosts there are"
+            );
+        }
     }
 }
 
@@ -272,7 +372,7 @@ mod tests {
 
     /// Names that are held for a day.
     fn names(store: &Store) -> Names {
-        Names::new(Some(store.clone()), [], Names::HOLD)
+        Names::new(Some(store.clone()), NameRules::default())
     }
 
     /// A grant of an account whose token is for these names.
@@ -310,7 +410,14 @@ mod tests {
     async fn the_operators_names_are_for_tokens_that_list_them_and_for_accounts_they_are_reserved_for()
      {
         let store = Store::in_memory().unwrap();
-        let names = Names::new(Some(store.clone()), [name("bank")], Duration::ZERO);
+        let names = Names::new(
+            Some(store.clone()),
+            NameRules {
+                denied: vec![name("bank")],
+                hold: Duration::ZERO,
+                ..NameRules::default()
+            },
+        );
         let anybody = admit(&store, None).await;
         let ann = grant(&store, "ann", &[]).await;
         for wanted in ["admin", "adm1n", "bank"] {
@@ -479,7 +586,11 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_held_where_the_operator_does_not_want_it() {
         let store = Store::in_memory().unwrap();
-        let names = Names::new(Some(store.clone()), [], Duration::ZERO);
+        let rules = NameRules {
+            hold: Duration::ZERO,
+            ..NameRules::default()
+        };
+        let names = Names::new(Some(store.clone()), rules);
         for account in ["ann", "bob"] {
             let grant = grant(&store, account, &[]).await;
             assert!(names.take(&grant, &name("app")).await.unwrap().is_none());

@@ -2,10 +2,12 @@
 
 mod entry;
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Place;
 use dashmap::mapref::multiple::RefMulti;
@@ -38,13 +40,15 @@ pub struct Terms {
     pub pool: bool,
 }
 
-/// All names that are served now, shared by every shard; clones see the same names.
+/// All names that are served now, labels under the domain and whole hosts outside it, shared by every shard; clones see the same names.
 ///
 /// Deadlock: no guard of the map leaves this file; callers get clones.
 #[derive(Debug, Clone)]
 pub struct Registry {
     domain: Arc<str>,
     routes: Arc<DashMap<Name, Entry>>,
+    /// Hosts outside the domain that may have tunnels.
+    hosts: Arc<ArcSwap<HashSet<Box<str>>>>,
     /// Until then names may be missing that are about to come.
     settled: Instant,
     claimed: Arc<Notify>,
@@ -72,12 +76,13 @@ pub enum NameTaken {
 }
 
 impl Registry {
-    /// An empty registry for single labels under `domain` (lower case, no dot in front). For the time of
-    /// `settling` names may be missing that are about to come.
+    /// An empty registry for single labels under `domain` (lower case, no dot in front), and for whole
+    /// hosts outside it. For the time of `settling` names may be missing that are about to come.
     pub fn new(domain: &str, settling: Duration) -> Self {
         Self {
             domain: domain.into(),
             routes: Arc::default(),
+            hosts: Arc::default(),
             settled: Instant::now() + settling,
             claimed: Arc::default(),
             waiting: Arc::new(Semaphore::new(MOST_WAITING)),
@@ -98,12 +103,27 @@ impl Registry {
     /// Errors: [`Cause::TunnelNotFound`] for a host that could be a tunnel, [`Cause::ForeignHost`] for
     /// one that could not.
     pub fn lookup(&self, host: &HostPort<'_>) -> Result<Route, Cause> {
-        let found = match self.label(&host.host) {
-            Some(label) => self.routes.get(label).map(|entry| entry.pick().clone()),
-            None if &*self.domain == "localhost" && host.is_loopback() => self.only(),
-            None => return Err(Cause::ForeignHost),
-        };
-        found.ok_or(Cause::TunnelNotFound)
+        match self.label(&host.host) {
+            Some(label) => self.pick(label).ok_or(Cause::TunnelNotFound),
+            None if &*self.domain == "localhost" && host.is_loopback() => {
+                self.only().ok_or(Cause::TunnelNotFound)
+            }
+            None => self.whole(&host.host),
+        }
+    }
+
+    /// Finds who serves a host outside the domain.
+    fn whole(&self, host: &str) -> Result<Route, Cause> {
+        // What has no dot would be taken for a label.
+        let found = host.contains('.').then(|| self.pick(host)).flatten();
+        found.ok_or_else(|| match self.hosts.load().contains(host) {
+            true => Cause::TunnelNotFound,
+            false => Cause::ForeignHost,
+        })
+    }
+
+    fn pick(&self, name: &str) -> Option<Route> {
+        self.routes.get(name).map(|entry| entry.pick().clone())
     }
 
     /// Finds who serves a host, after a wait of at most `limit` while the clients of an earlier server may
@@ -139,9 +159,17 @@ impl Registry {
             .unwrap_or(Err(Cause::TunnelNotFound))
     }
 
-    /// Whether a host is of the form `label.domain`, served or not.
+    /// Whether a host may have a tunnel, served or not: it is of the form `label.domain`, or one of those
+    /// that [`Registry::expect`] was told of.
     pub fn covers(&self, host: &HostPort<'_>) -> bool {
         self.label(&host.host).is_some()
+            || !matches!(self.whole(&host.host), Err(Cause::ForeignHost))
+    }
+
+    /// Tells which hosts outside the domain may have tunnels, so that visitors who find none are told no
+    /// other thing than those of names under it.
+    pub fn expect(&self, hosts: HashSet<Box<str>>) {
+        self.hosts.store(Arc::new(hosts));
     }
 
     /// The single label in front of the domain.

@@ -32,6 +32,7 @@ const STEPS: &[M<'static>] = &[
     M::up(ACCOUNTS_AND_TOKENS),
     M::up(RULES_OF_TOKENS),
     M::up(KEPT_NAMES),
+    M::up(DOMAINS),
 ];
 
 /// Times are seconds since 1970; a token's hash is the SHA-256 of its secret part.
@@ -87,6 +88,17 @@ const KEPT_NAMES: &str = "
         used_until INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX held_names_by_use ON held_names (account, used_until);
+";
+
+/// Hosts of accounts. What proves one is the text of a TXT record.
+const DOMAINS: &str = "
+    CREATE TABLE domains (
+        host       TEXT NOT NULL PRIMARY KEY,
+        account_id INTEGER NOT NULL REFERENCES accounts (id),
+        proof      TEXT NOT NULL,
+        added      INTEGER NOT NULL,
+        verified   INTEGER
+    ) STRICT;
 ";
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the server remembers between runs: one SQLite file, `server.db`, in its state folder.
 
+mod domains;
 mod folder;
 mod migrations;
 mod names;
@@ -19,6 +20,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
+pub use self::domains::{Adding, Domain};
 pub use self::names::{KeptName, NameRecord, NameUse, Reserving};
 pub use self::tokens::{Revoked, TokenRow};
 pub(crate) use self::tokens::{TokenToAdd, Version};
