@@ -3,6 +3,7 @@
 
 mod auth;
 mod departures;
+mod dev;
 mod domains;
 mod drain;
 mod embedded;

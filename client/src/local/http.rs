@@ -28,6 +28,7 @@ use super::dial::{Dialer, LocalError, Offer, Spoken};
 use super::hangup::Listening;
 use super::pool::{Connection, Pool};
 use super::rewrite::{HostHeader, PublicOrigin, Rewrite};
+use super::webpack::{Script, Webpack};
 use super::{Target, Trouble, hello, http2};
 
 /// A head of the local app and what is read ahead of its body: 128 KiB. A larger head would not fit
@@ -64,6 +65,8 @@ pub struct Options {
 pub struct Local {
     pub(super) dialer: Dialer,
     pub(super) rewrite: Rewrite,
+    /// Under `--dev`, where the target has a port.
+    webpack: Option<Webpack>,
     pool: Pool,
     shared: http2::Shared,
     speaks_http2: AtomicBool,
@@ -78,6 +81,7 @@ impl Local {
         let h2c = options.protocol == Protocol::H2c;
         let over_tls = matches!(target, Target::Https { .. });
         Ok(Self {
+            webpack: options.dev.then(|| Webpack::new(&target)).flatten(),
             rewrite: Rewrite::new(&target, options.host, options.dev),
             dialer: Dialer::new(target, options.insecure)?,
             pool: Pool::default(),
@@ -105,6 +109,8 @@ impl Local {
             return Ok(answer.map(LocalBody::Own));
         }
         let public = self.for_app(&mut request);
+        let webpack = self.webpack.as_ref();
+        let webpack = webpack.map(|webpack| (webpack, webpack.request(&mut request)));
         let mut answer = if self.offers_http2 {
             Box::pin(self.send_either(request, interim)).await?
         } else {
@@ -112,7 +118,10 @@ impl Local {
         };
         self.for_link(&mut answer)?;
         self.rewrite_answer(&mut answer, public.as_ref());
-        Ok(answer)
+        Ok(match webpack {
+            Some((webpack, asked)) => webpack.answer(answer, asked),
+            None => answer,
+        })
     }
 
     /// What the app said, as the link says it. An answer that two readers could end in two places is
@@ -144,8 +153,10 @@ impl Local {
 
     /// Keeps the connection behind a body that has been read to its end.
     pub fn done(&self, body: LocalBody) {
-        if let LocalBody::Http1 { connection, .. } = body {
-            self.pool.put(connection);
+        match body {
+            LocalBody::Http1 { connection, .. } => self.pool.put(connection),
+            LocalBody::Script(script) => self.done(script.into_inner()),
+            LocalBody::Http2(_) | LocalBody::Own(_) => {}
         }
     }
 
@@ -378,6 +389,8 @@ pub enum LocalBody {
     },
     /// In HTTP/2.
     Http2(AnswerBody),
+    /// Of a script, changed for `--dev`.
+    Script(Box<Script>),
     /// From the hello page.
     Own(Full<Bytes>),
 }
@@ -398,6 +411,7 @@ impl Body for LocalBody {
             Self::Http2(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|error| in_words(&error).into()),
+            Self::Script(body) => Pin::new(body).poll_frame(cx),
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
@@ -406,6 +420,7 @@ impl Body for LocalBody {
         match self {
             Self::Http1 { body, .. } => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
+            Self::Script(body) => body.is_end_stream(),
             Self::Own(body) => body.is_end_stream(),
         }
     }
@@ -414,6 +429,7 @@ impl Body for LocalBody {
         match self {
             Self::Http1 { body, .. } => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
+            Self::Script(body) => body.size_hint(),
             Self::Own(body) => body.size_hint(),
         }
     }

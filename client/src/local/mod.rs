@@ -2,7 +2,8 @@
 //!
 //! [`Target`] says where it is, `dial` opens a connection to it, `pool` keeps the ones that can be used
 //! again, `http` has the exchange itself (`http2` for apps that speak it), `rewrite` joins the public
-//! origin with the app's own, `upgrade` the one that leaves HTTP, [`Trouble`] says what went wrong, in words for the developer.
+//! origin with the app's own, `webpack` also within its scripts, `upgrade` has the exchange that leaves HTTP,
+//! [`Trouble`] says what went wrong, in words for the developer.
 //! The target is fixed when the client starts: nothing that a visitor or the server sends can make the
 //! client dial anything else.
 
@@ -18,6 +19,7 @@ mod rewrite;
 mod target;
 mod trouble;
 mod upgrade;
+mod webpack;
 
 pub use self::http::{BodyError, Local, LocalBody, Options, Protocol};
 pub use dial::LocalError;
@@ -25,3 +27,4 @@ pub use rewrite::{HostHeader, InvalidHostHeader};
 pub use target::{InvalidTarget, Target};
 pub use trouble::Trouble;
 pub use upgrade::{Switch, Switched};
+pub use webpack::Script;
