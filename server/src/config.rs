@@ -1,20 +1,23 @@
 //! Checked settings: whatever is in a [`Config`] can be used.
 
+mod identities;
+
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use ngrnotok_certs::Identity;
 use ngrnotok_certs::dev::{DevAuthority, DevError};
 use ngrnotok_certs::pem::PemError;
 use ngrnotok_certs::pin::Pin;
 use ngrnotok_certs::tls::TlsError;
-use ngrnotok_certs::{Identities, Identity};
 use ngrnotok_common::folders;
 use ngrnotok_common::hostname::HostPort;
 use thiserror::Error;
 
+use self::identities::{dev_names, load};
 use crate::auth::{Anonymous, Auth};
 use crate::cli::{HttpModeWord, Label, Network, Resolver, Settings};
 use crate::edge::HttpMode;
@@ -327,26 +330,6 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
     Ok(Checked { config, dev })
 }
 
-/// Loads certificates and keys, of which the first is for everybody and each other one for the hosts that
-/// it is good for.
-fn load(certs: &[PathBuf], keys: &[PathBuf]) -> Result<Vec<Identity>, ConfigError> {
-    let mut identities: Vec<Identity> = Vec::new();
-    for (cert, key) in certs.iter().zip(keys) {
-        let identity = Identity::load(cert, key)?;
-        // Certificate and key may each be fine and not belong together.
-        let usable = match identities.first() {
-            None => Identities::new(identity.clone(), []),
-            Some(first) => Identities::new(first.clone(), [identity.clone()]),
-        };
-        usable.map_err(|source| ConfigError::Tls {
-            cert: cert.clone(),
-            source,
-        })?;
-        identities.push(identity);
-    }
-    Ok(identities)
-}
-
 fn domain(word: Option<&str>) -> Result<String, ConfigError> {
     let word = word.ok_or(ConfigError::NoDomain)?;
     match HostPort::parse(word) {
@@ -366,23 +349,6 @@ fn admin(word: Option<&str>) -> Result<Option<SocketAddr>, ConfigError> {
             .map(Some)
             .map_err(|_| ConfigError::Admin(address.to_owned())),
     }
-}
-
-/// Names for which a development certificate is good: all tunnels, and the ways to the server itself.
-fn dev_names<'a>(domain: &str, addresses: impl Iterator<Item = &'a SocketAddr>) -> Vec<String> {
-    let mut names = vec![
-        domain.to_owned(),
-        format!("*.{domain}"),
-        "localhost".to_owned(),
-        "127.0.0.1".to_owned(),
-        "::1".to_owned(),
-    ];
-    for address in addresses.filter(|address| !address.ip().is_unspecified()) {
-        names.push(address.ip().to_string());
-    }
-    names.sort();
-    names.dedup();
-    names
 }
 
 /// A server that only this machine reaches may do without tokens; any other must have one, or its

@@ -15,7 +15,6 @@ use super::Gate;
 use super::sessions::{BindError, Opened};
 use crate::auth::Forbidden;
 use crate::names::NameRefused;
-use crate::names::domains::NotVerified;
 
 /// Why the conversation on a link is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,12 +222,12 @@ impl Refusal {
             Self::Name(NameRefused::Denied { .. }) => RefusalCode::NameForbidden,
             Self::Name(NameRefused::Reserved(_)) => RefusalCode::NameReserved,
             Self::Name(NameRefused::Held { .. }) => RefusalCode::NameHeld,
-            Self::Name(NameRefused::ForeignDomain(_)) => RefusalCode::DomainUnverified,
-            Self::Name(NameRefused::Unverified { error, .. }) => match error {
-                NotVerified::Record { .. } => RefusalCode::DomainUnverified,
-                _ => RefusalCode::Unavailable,
-            },
-            Self::Name(NameRefused::Unavailable(_)) => RefusalCode::Unavailable,
+            Self::Name(NameRefused::ForeignDomain(_) | NameRefused::Unverified { .. }) => {
+                RefusalCode::DomainUnverified
+            }
+            Self::Name(NameRefused::DnsSilent(_) | NameRefused::Unavailable(_)) => {
+                RefusalCode::Unavailable
+            }
         })
     }
 }

@@ -35,21 +35,26 @@ pub fn new_proof() -> String {
 #[derive(Debug, Error)]
 pub enum NotVerified {
     /// There is no record, or it says something else.
-    #[error("the TXT record {} must say \"{proof}\" and {found}", record_of(host), found = found(*records))]
-    Record {
-        /// Which host.
-        host: String,
-        /// What the record must say.
-        proof: String,
-        /// How many there are that say something else.
-        records: usize,
-    },
+    #[error("{0}")]
+    Wrong(#[from] WrongRecord),
     /// Nobody knows what it says.
     #[error("failed to {0}")]
     Unanswered(#[from] Unanswered),
     /// That it was seen cannot be written down.
     #[error("failed to {0}")]
     Store(#[from] StoreError),
+}
+
+/// There is no record, or it says something else.
+#[derive(Debug, Error)]
+#[error("the TXT record {} must say \"{proof}\" and {found}", record_of(host), found = found(*records))]
+pub struct WrongRecord {
+    /// Of which host.
+    pub host: String,
+    /// What it must say.
+    pub proof: String,
+    /// How many there are that say something else.
+    pub records: usize,
 }
 
 fn found(records: usize) -> String {
@@ -77,11 +82,12 @@ async fn verify_at(
 ) -> Result<(), NotVerified> {
     let records = dns.txt(&record_of(&domain.host)).await?;
     if !records.contains(&domain.proof) {
-        return Err(NotVerified::Record {
+        let wrong = WrongRecord {
             host: domain.host.clone(),
             proof: domain.proof.clone(),
             records: records.len(),
-        });
+        };
+        return Err(wrong.into());
     }
     Ok(store.note_domain_verified(domain, now).await?)
 }
@@ -107,7 +113,7 @@ pub(super) async fn is_verified(
         // It was seen: that the next one must look again is no reason to refuse this one.
         Err(error @ NotVerified::Store(_)) => (true, error),
         Err(error @ NotVerified::Unanswered(_)) => (age.is_some(), error),
-        Err(error @ NotVerified::Record { .. }) => {
+        Err(error @ NotVerified::Wrong(_)) => {
             (age.is_some_and(|age| age < LOST_AFTER.as_secs()), error)
         }
     };

@@ -1,9 +1,10 @@
 //! Which of the names that a token allows an account may have.
 //!
-//! A whole host, `app.example.com`, is for the account that has proved to own it ([`domains`]). For a label
-//! under the server's domain, three things stand in the way: it would be taken for the operator's own, it is reserved for
-//! another account, or another account has used it a short while ago. The last is there for visitors, who
-//! still know the name from before, for their cookies, and for the webhooks that are still sent to it.
+//! A whole host, `app.example.com`, is for the account that has proved to own it ([`domains`]). In the way
+//! of a label under the server's domain stand three things: it would be taken for the operator's own, it is
+//! reserved for another account, or another account has used it a short while ago. The last is there for
+//! visitors, who still know the name from before, for their cookies, and for the webhooks that are still
+//! sent to it.
 //!
 //! [`Names::take`] is asked at every bind, once the token has agreed and nobody is seen to have the name.
 //! What it gives, a [`Hold`], lives as long as the name is used. What is held is written ahead, so that
@@ -14,26 +15,23 @@ mod denied;
 pub mod dns;
 pub mod domains;
 mod hold;
+mod keep;
+mod refused;
 
-use std::convert::Infallible;
-use std::fmt;
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ngrnotok_common::hostname::Name;
-use thiserror::Error;
-use tokio::time::{MissedTickBehavior, interval};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use self::denied::Denied;
 use self::dns::Dns;
 use self::domains::{NotVerified, is_verified};
 pub use self::hold::Hold;
 use self::hold::Released;
+pub use self::refused::{NameRefused, TimeLeft};
 use crate::auth::Grant;
-use crate::registry::Registry;
-use crate::store::{NameUse, Store, StoreError, UnixSeconds};
+use crate::store::{NameUse, Store, UnixSeconds};
 
 /// Decides who may have which name. Clones share what they know.
 #[derive(Clone, Debug)]
@@ -64,56 +62,6 @@ impl Default for NameRules {
             hold: Duration::from_secs(24 * 60 * 60),
             dns: Dns::default(),
         }
-    }
-}
-
-/// Why somebody may not have a name.
-#[derive(Debug, Error)]
-pub enum NameRefused {
-    /// It would be taken for the operator's own.
-    #[error(
-        "the name {name} {is} visitors would take for the server's own; its operator can allow it, with a token for exactly this name (token create --name {name}) or by reserving it",
-        is = alike(name, word)
-    )]
-    Denied {
-        /// The name.
-        name: Name,
-        /// What it looks like.
-        word: Box<str>,
-    },
-    /// The operator keeps it for another account.
-    #[error("the name {0} is reserved for another account")]
-    Reserved(Name),
-    /// Another account has used it a short while ago.
-    #[error("the name {name} was used by another account and is held for it for another {left}")]
-    Held {
-        /// The name.
-        name: Name,
-        /// Until it is free.
-        left: TimeLeft,
-    },
-    /// It is a host that no account has, or another one.
-    #[error(
-        "the host {0} is none of your account's domains; the server's operator can add it: ngrnotok-server domain add {0} --account NAME"
-    )]
-    ForeignDomain(Name),
-    /// It is a host of the account, and DNS does not say so, or nobody knows whether it does.
-    #[error("the host {host} is not verified: {error}")]
-    Unverified {
-        /// The host.
-        host: Name,
-        /// Why not.
-        error: NotVerified,
-    },
-    /// The store could not be asked. The text is fit for the client's eyes.
-    #[error("the server cannot look up names now: try again")]
-    Unavailable(#[from] StoreError),
-}
-
-fn alike(name: &Name, word: &str) -> String {
-    match name.as_str() == word {
-        true => "is one that".to_owned(),
-        false => format!("looks like {word}, which"),
     }
 }
 
@@ -235,10 +183,14 @@ impl Names {
             Ok(true) => Ok(()),
             Ok(false) => Err(NameRefused::ForeignDomain(host.clone())),
             Err(NotVerified::Store(error)) => Err(error.into()),
-            Err(error) => Err(NameRefused::Unverified {
+            Err(NotVerified::Wrong(wrong)) => Err(NameRefused::Unverified {
                 host: host.clone(),
-                error,
+                wrong,
             }),
+            Err(NotVerified::Unanswered(error)) => {
+                warn!(%host, %error, "a host cannot be verified");
+                Err(NameRefused::DnsSilent(host.clone()))
+            }
         }
     }
 
@@ -256,97 +208,6 @@ impl Names {
     fn ahead(&self) -> Duration {
         AHEAD.min(self.hold)
     }
-
-    /// Writes down which names are used and which no longer are, forgets those that nobody is held back
-    /// from any more, and tells the registry which hosts there are. Never resolves; belongs beside the shards and not on one, like all that
-    /// writes to the store. Names that are used when this is dropped stay written ahead: their clients
-    /// come back to the next server.
-    ///
-    /// Cancel safety: safe.
-    pub async fn keep(&self, registry: &Registry) -> Infallible {
-        let Some(store) = &self.store else {
-            return pending().await;
-        };
-        let both = tokio::join!(
-            self.keep_held(store, registry),
-            keep_expected(store, registry)
-        );
-        both.0
-    }
-
-    async fn keep_held(&self, store: &Store, registry: &Registry) -> Infallible {
-        if self.hold.is_zero() {
-            return pending().await;
-        }
-        let mut ticks = interval(self.ahead() / 2);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let written = tokio::select! {
-                _ = ticks.tick() => self.note_used(store, registry).await,
-                released = self.released.next() => {
-                    store.note_name_uses(released, UnixSeconds::now()).await
-                }
-            };
-            if let Err(error) = written {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "names are used and the store does not say so"
-                );
-            }
-        }
-    }
-
-    async fn note_used(&self, store: &Store, registry: &Registry) -> Result<(), StoreError> {
-        let now = UnixSeconds::now();
-        let until = now + self.ahead();
-        store.note_name_uses(registry.names(), until).await?;
-        store.forget_name_uses(now - self.hold, until).await
-    }
-}
-
-/// How often to look for changes of hosts: 1 s. It costs some microseconds.
-const EVERY: Duration = Duration::from_secs(1);
-
-async fn keep_expected(store: &Store, registry: &Registry) -> Infallible {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known = None;
-    loop {
-        ticks.tick().await;
-        let expected = async {
-            let version = store.version().await?;
-            if known != Some(version) {
-                let domains = store.list_domains().await?;
-                let verified = domains.iter().filter(|domain| domain.verified.is_some());
-                registry.expect(verified.map(|domain| domain.host.as_str().into()).collect());
-                known = Some(version);
-            }
-            Ok::<_, StoreError>(())
-        };
-        // Others say so when the store fails; here it only makes an error page less exact.
-        if let Err(error) = expected.await {
-            debug!(
-                error = &error as &dyn std::error::Error,
-                "cannot see which hosts there are"
-            );
-        }
-    }
-}
-
-/// `23 h 59 min`, rounded up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeLeft(pub Duration);
-
-impl fmt::Display for TimeLeft {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_secs() {
-            seconds @ 0..60 => write!(f, "{seconds} s"),
-            seconds => match seconds.div_ceil(60) {
-                minutes @ 0..60 => write!(f, "{minutes} min"),
-                minutes => write!(f, "{} h {} min", minutes / 60, minutes % 60),
-            },
-        }
-    }
 }
 
 #[cfg(test)]
@@ -359,7 +220,7 @@ mod tests {
     use super::*;
     use crate::auth::rules::{Allowed, Rules};
     use crate::auth::{Anonymous, Auth, NewToken, create_token};
-    use crate::registry::{Route, Terms};
+    use crate::registry::{Registry, Route, Terms};
     use crate::session::{Caps, Limits, Session};
     use crate::store::Reserving;
     use crate::store::scratch::Scratch;

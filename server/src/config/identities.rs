@@ -1,0 +1,48 @@
+//! The certificates that a server shows.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ngrnotok_certs::{Identities, Identity};
+
+use super::ConfigError;
+
+/// Loads certificates and keys, of which the first is for everybody and each other one for the hosts that
+/// it is good for.
+pub(super) fn load(certs: &[PathBuf], keys: &[PathBuf]) -> Result<Vec<Identity>, ConfigError> {
+    let mut identities: Vec<Identity> = Vec::new();
+    for (cert, key) in certs.iter().zip(keys) {
+        let identity = Identity::load(cert, key)?;
+        // Certificate and key may each be fine and not belong together.
+        let usable = match identities.first() {
+            None => Identities::new(identity.clone(), []),
+            Some(first) => Identities::new(first.clone(), [identity.clone()]),
+        };
+        usable.map_err(|source| ConfigError::Tls {
+            cert: cert.clone(),
+            source,
+        })?;
+        identities.push(identity);
+    }
+    Ok(identities)
+}
+
+/// Names for which a development certificate is good: all tunnels, and the ways to the server itself.
+pub(super) fn dev_names<'a>(
+    domain: &str,
+    addresses: impl Iterator<Item = &'a SocketAddr>,
+) -> Vec<String> {
+    let mut names = vec![
+        domain.to_owned(),
+        format!("*.{domain}"),
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ];
+    for address in addresses.filter(|address| !address.ip().is_unspecified()) {
+        names.push(address.ip().to_string());
+    }
+    names.sort();
+    names.dedup();
+    names
+}

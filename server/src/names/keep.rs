@@ -1,0 +1,89 @@
+//! What goes on while names are used: writing down that they are, and looking which hosts there are.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, warn};
+
+use super::Names;
+use crate::registry::Registry;
+use crate::store::{Store, StoreError, UnixSeconds};
+
+impl Names {
+    /// Writes down which names are used and which no longer are, forgets those that nobody is held back
+    /// from any more, and tells the registry which hosts there are. Never resolves; belongs beside the
+    /// shards and not on one, like all that works with the store. Names that are used when this is dropped
+    /// stay written ahead: their clients come back to the next server.
+    ///
+    /// Cancel safety: safe.
+    pub async fn keep(&self, registry: &Registry) -> Infallible {
+        let Some(store) = &self.store else {
+            return pending().await;
+        };
+        let both = tokio::join!(
+            self.keep_held(store, registry),
+            keep_expected(store, registry)
+        );
+        both.0
+    }
+
+    async fn keep_held(&self, store: &Store, registry: &Registry) -> Infallible {
+        if self.hold.is_zero() {
+            return pending().await;
+        }
+        let mut ticks = interval(self.ahead() / 2);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let written = tokio::select! {
+                _ = ticks.tick() => self.note_used(store, registry).await,
+                released = self.released.next() => {
+                    store.note_name_uses(released, UnixSeconds::now()).await
+                }
+            };
+            if let Err(error) = written {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "names are used and the store does not say so"
+                );
+            }
+        }
+    }
+
+    async fn note_used(&self, store: &Store, registry: &Registry) -> Result<(), StoreError> {
+        let now = UnixSeconds::now();
+        let until = now + self.ahead();
+        store.note_name_uses(registry.names(), until).await?;
+        store.forget_name_uses(now - self.hold, until).await
+    }
+}
+
+/// How often to look for changes of hosts: 1 s. It costs some microseconds.
+const EVERY: Duration = Duration::from_secs(1);
+
+async fn keep_expected(store: &Store, registry: &Registry) -> Infallible {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut known = None;
+    loop {
+        ticks.tick().await;
+        let expected = async {
+            let version = store.version().await?;
+            if known != Some(version) {
+                let domains = store.list_domains().await?;
+                let verified = domains.iter().filter(|domain| domain.verified.is_some());
+                registry.expect(verified.map(|domain| domain.host.as_str().into()).collect());
+                known = Some(version);
+            }
+            Ok::<_, StoreError>(())
+        };
+        // Others say so when the store fails; here it only makes an error page less exact.
+        if let Err(error) = expected.await {
+            debug!(
+                error = &error as &dyn std::error::Error,
+                "cannot see which hosts there are"
+            );
+        }
+    }
+}
