@@ -133,7 +133,9 @@ fn a_bind_that_cannot_be_is_refused_by_its_code() {
         for (kind, name, code) in [
             ("http", "Bad_Name", "name_invalid"),
             ("http", "", "name_invalid"),
-            ("http", "a.b", "name_invalid"),
+            ("http", "a..b", "name_invalid"),
+            ("http", "a.b", "domain_unverified"),
+            ("http", "www", "name_forbidden"),
             ("http", "taken", "name_taken"),
             ("http", "app", "name_taken"),
             ("carrier-pigeon", "free", "kind_unsupported"),
