@@ -104,7 +104,8 @@ pub struct TunnelSettings {
     #[arg(long)]
     pub hello: bool,
 
-    /// The name you want [default: derived from this installation and the target, so it stays]
+    /// The name you want, or a whole host of your own such as app.example.com
+    /// [default: derived from this installation and the target, so it stays]
     #[arg(long, value_name = "NAME", env = "NGRNOTOK_NAME")]
     pub name: Option<Name>,
 
