@@ -41,8 +41,13 @@ pub(super) struct Stage {
     pub(super) token: String,
     canaries: Vec<Canary>,
     places: Vec<Place>,
+    /// What visitors were answered, by whomever.
+    replies: Vec<Place>,
     runs: usize,
 }
+
+/// How secrets are called that an app says to its visitors.
+pub(super) const APPS_OWN: &str = "the app's ";
 
 impl Stage {
     pub(super) async fn open(log: &'static str) -> Self {
@@ -76,6 +81,7 @@ impl Stage {
             admin: server.line_of("admin      http://").await,
             pin: server.line_of("pin").await,
             canaries: Vec::new(),
+            replies: Vec::new(),
             places: vec![("token create".to_owned(), made.stderr.into_bytes())],
             runs: 0,
             token,
@@ -186,7 +192,7 @@ impl Stage {
         let _ = timeout(ANSWER, wire.more()).await;
         wire.finish().await;
         let heard = soon(to, wire.rest()).await;
-        self.hears(to, heard);
+        self.replies.push((to.to_owned(), heard.into()));
     }
 
     /// Ends the server and looks everywhere. `allowed` tells whether a secret may be in a file.
@@ -196,6 +202,14 @@ impl Stage {
         let log = log.expect("a log of text");
         assert!(log.contains(" INFO draining"), "the log says too little");
         let mut singing = found(&self.places, &self.canaries);
+        // An app that answers before the rest of a request is seen to be bad says its own to its visitor.
+        for canary in self
+            .canaries
+            .iter()
+            .filter(|canary| !canary.what.starts_with(APPS_OWN))
+        {
+            singing.extend(found(&self.replies, std::slice::from_ref(canary)));
+        }
         let homes = [&self.server_home, &self.client_home, &self.heard];
         for (path, bytes) in homes.into_iter().flat_map(|home| files(home.path())) {
             let path = path.display().to_string();

@@ -272,7 +272,10 @@ fn what_visitors_and_apps_say_is_written_nowhere() {
         run(async {
             let mut stage = Stage::open(log).await;
             let secrets = Secrets::new(&mut stage);
-            let (answer, set) = (stage.canary("an answer"), stage.canary("a new cookie"));
+            let (answer, set) = (
+                stage.canary("the app's answer"),
+                stage.canary("the app's new cookie"),
+            );
             let (set, said) = (format!("id={set}; HttpOnly"), answer.clone());
             let app = Origin::http(move |_| {
                 let (set, said) = (set.clone(), said.clone());
