@@ -143,7 +143,8 @@ def _stopped(program):
 def app(args, ready, cwd=None):
     """A local app that is a program of its own: what it says behind `ready`."""
     with folder() as here:
-        program = Program(args, here, cwd=cwd)
+        # Some colour their lines in CI, where nobody sees it.
+        program = Program(args, here, cwd=cwd, env={**os.environ, "NO_COLOR": "1"})
         try:
             yield program.line(ready)
         finally:
