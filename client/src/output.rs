@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::requests::{Happening, Requests, Seen};
-use crate::status::{OnlineTunnel, State, Status};
+use crate::status::{OnlineTunnel, RefusedTunnel, SessionStatus, State, Status};
 
 /// Lines are written in batches at most this often: a flood of requests must not become a flood of
 /// writes.
@@ -55,7 +55,7 @@ pub async fn show(
     let mut lines = Lines {
         form,
         opening,
-        shown: State::Connecting,
+        shown: Status::default(),
         been_ready: false,
         text: String::new(),
     };
@@ -109,6 +109,14 @@ enum Event<'a> {
         session: Option<SessionId>,
         version: &'static str,
     },
+    /// Somebody else has the name of a tunnel, while others of this client are online.
+    Refused {
+        name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tunnel: Option<&'a str>,
+        reason: &'a str,
+        retry_in_ms: u64,
+    },
     /// A request whose answer has begun.
     Request {
         /// UTC, RFC 3339 with milliseconds.
@@ -142,7 +150,8 @@ enum Event<'a> {
 struct Lines {
     form: Form,
     opening: Opening,
-    shown: State,
+    /// What has been said of the client so far.
+    shown: Status,
     been_ready: bool,
     text: String,
 }
@@ -155,21 +164,46 @@ impl Lines {
     }
 
     fn status(&mut self, mut status: Status) {
-        if status.state == self.shown {
-            return;
+        let shown = std::mem::replace(&mut self.shown, status.clone());
+        if status.state == shown.state {
+            // A name that is refused once more is no news.
+            let known = |refused: &RefusedTunnel| {
+                let mut before = shown.refused.iter();
+                before.any(|before| before.name == refused.name && before.reason == refused.reason)
+            };
+            status
+                .online
+                .retain(|tunnel| !shown.online.contains(tunnel));
+            status.refused.retain(|refused| !known(refused));
+        } else {
+            self.state(&status);
         }
-        self.shown = status.state.clone();
         let words = &self.opening.words;
         status
             .online
             .sort_by_key(|tunnel| words.get_index_of(&tunnel.name));
-        match self.form {
-            Form::Plain => self.plain_status(&status),
-            Form::Json => self.json_status(&status),
+        for tunnel in &status.online {
+            self.ready(tunnel, status.session.as_ref());
+        }
+        for refused in &status.refused {
+            self.refused(refused);
+        }
+        if !status.online.is_empty() && !self.been_ready {
+            self.been_ready = true;
+            if self.form == Form::Plain {
+                self.first_hints(status.online.len());
+            }
         }
     }
 
-    fn plain_status(&mut self, status: &Status) {
+    fn state(&mut self, status: &Status) {
+        match self.form {
+            Form::Plain => self.plain_state(status),
+            Form::Json => self.json_state(&status.state),
+        }
+    }
+
+    fn plain_state(&mut self, status: &Status) {
         match &status.state {
             State::Connecting => {}
             State::Online => {
@@ -181,26 +215,10 @@ impl Lines {
                     Some(_) => self.line("Session     online, this machine only"),
                     None => self.line(&format!("Session     online (account {account})")),
                 }
-                for OnlineTunnel { name, url, target } in &status.online {
-                    match self.opening.words.get(name) {
-                        Some(word) => {
-                            let line = format!("Forwarding  {url} -> {target} ({word})");
-                            self.line(&line);
-                        }
-                        None => self.line(&format!("Forwarding  {url} -> {target}")),
-                    }
-                }
-                if !self.been_ready {
-                    self.first_hints(status.online.len());
-                }
-                self.been_ready = true;
             }
             State::Draining => self.line("Session     the server asks for another connection"),
             State::Reconnecting { reason, retry_at } => {
-                let again = match left(*retry_at) {
-                    Duration::ZERO => "now".to_owned(),
-                    left => format!("in {:.1} s", left.as_secs_f64()),
-                };
+                let again = again(*retry_at);
                 self.line(&format!(
                     "Session     offline: {reason}; trying again {again}"
                 ));
@@ -209,6 +227,47 @@ impl Lines {
             // The program says why.
             State::Ended { .. } => {}
         }
+    }
+
+    fn ready(&mut self, tunnel: &OnlineTunnel, session: Option<&SessionStatus>) {
+        let OnlineTunnel { name, url, target } = tunnel;
+        let word = self.opening.words.get(name).map(String::as_str);
+        let line = match (self.form, word) {
+            (Form::Plain, Some(word)) => format!("Forwarding  {url} -> {target} ({word})"),
+            (Form::Plain, None) => format!("Forwarding  {url} -> {target}"),
+            (Form::Json, _) => json(&Event::Ready {
+                url,
+                target,
+                name: name.as_str(),
+                tunnel: word,
+                local_only: self.opening.embedded_port.is_some(),
+                account: session.map(|session| session.account.as_str()),
+                session: session.map(|session| session.id),
+                version: env!("CARGO_PKG_VERSION"),
+            }),
+        };
+        self.line(&line);
+    }
+
+    fn refused(&mut self, refused: &RefusedTunnel) {
+        let RefusedTunnel {
+            name,
+            reason,
+            retry_at,
+        } = refused;
+        let line = match self.form {
+            Form::Plain => {
+                let again = again(*retry_at);
+                format!("Refused     {name}: {reason}; asking again {again}")
+            }
+            Form::Json => json(&Event::Refused {
+                name: name.as_str(),
+                tunnel: self.opening.words.get(name).map(String::as_str),
+                reason,
+                retry_in_ms: millis(left(*retry_at)),
+            }),
+        };
+        self.line(&line);
     }
 
     fn first_hints(&mut self, tunnels: usize) {
@@ -230,26 +289,10 @@ impl Lines {
         self.line(&format!("Go public   {command}"));
     }
 
-    fn json_status(&mut self, status: &Status) {
-        let event = match &status.state {
-            State::Connecting | State::Ended { .. } => return,
-            State::Online => {
-                self.been_ready = true;
-                for tunnel in &status.online {
-                    let session = status.session.as_ref();
-                    self.line(&json(&Event::Ready {
-                        url: &tunnel.url,
-                        target: &tunnel.target,
-                        name: tunnel.name.as_str(),
-                        tunnel: self.opening.words.get(&tunnel.name).map(String::as_str),
-                        local_only: self.opening.embedded_port.is_some(),
-                        account: session.map(|session| session.account.as_str()),
-                        session: session.map(|session| session.id),
-                        version: env!("CARGO_PKG_VERSION"),
-                    }));
-                }
-                return;
-            }
+    fn json_state(&mut self, state: &State) {
+        let event = match state {
+            // A line for each tunnel says that it is online.
+            State::Connecting | State::Ended { .. } | State::Online => return,
             State::Draining => Event::Draining,
             State::Reconnecting { reason, retry_at } => Event::Reconnecting {
                 reason,
@@ -344,6 +387,14 @@ fn json(event: &Event<'_>) -> String {
 /// The time to a moment, none if it has gone by.
 fn left(at: Instant) -> Duration {
     at.saturating_duration_since(Instant::now())
+}
+
+/// When something comes that is tried once more.
+fn again(at: Instant) -> String {
+    match left(at) {
+        Duration::ZERO => "now".to_owned(),
+        left => format!("in {:.1} s", left.as_secs_f64()),
+    }
 }
 
 fn clock(at: SystemTime) -> String {

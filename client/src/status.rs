@@ -15,6 +15,8 @@ pub struct Status {
     pub session: Option<SessionStatus>,
     /// The tunnels that visitors can reach now.
     pub online: Vec<OnlineTunnel>,
+    /// Those that the server refuses while it serves others; they are asked for again and again.
+    pub refused: Vec<RefusedTunnel>,
 }
 
 /// Where the session stands. A closed list: whatever shows it can show all of it.
@@ -68,6 +70,17 @@ pub struct OnlineTunnel {
     pub target: String,
 }
 
+/// A tunnel whose name somebody else has for the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedTunnel {
+    /// Its name.
+    pub name: Name,
+    /// Why, one line.
+    pub reason: String,
+    /// When it is asked for again.
+    pub retry_at: Instant,
+}
+
 /// The writing side; the receivers see the newest state and may miss what lay between.
 #[derive(Debug, Clone)]
 pub(crate) struct Reporter(watch::Sender<Status>);
@@ -87,10 +100,11 @@ impl Reporter {
         self.0.send_modify(|status| status.session = Some(session));
     }
 
-    pub(crate) fn online(&self, tunnels: Vec<OnlineTunnel>) {
+    pub(crate) fn online(&self, online: Vec<OnlineTunnel>, refused: Vec<RefusedTunnel>) {
         self.unless_leaving(|status| {
             status.state = State::Online;
-            status.online = tunnels;
+            status.online = online;
+            status.refused = refused;
         });
     }
 
@@ -109,6 +123,7 @@ impl Reporter {
         self.0.send_modify(|status| {
             status.state = State::Leaving;
             status.online.clear();
+            status.refused.clear();
         });
     }
 
@@ -157,7 +172,7 @@ mod tests {
         ];
         for end in ends {
             let (reporter, status) = Reporter::new();
-            reporter.online(vec![tunnel()]);
+            reporter.online(vec![tunnel()], Vec::new());
             assert_eq!(status.borrow().state, State::Online);
             assert_eq!(status.borrow().online.len(), 1);
             end(&reporter);
@@ -170,11 +185,11 @@ mod tests {
     fn who_leaves_does_not_come_back() {
         let (reporter, status) = Reporter::new();
         reporter.draining();
-        reporter.online(vec![tunnel()]);
+        reporter.online(vec![tunnel()], Vec::new());
         assert_eq!(status.borrow().state, State::Online, "another link is up");
         reporter.leaving();
         // What was on its way.
-        reporter.online(vec![tunnel()]);
+        reporter.online(vec![tunnel()], Vec::new());
         reporter.draining();
         reporter.lost("the link broke".into(), Instant::now());
         assert_eq!(status.borrow().state, State::Leaving);

@@ -51,7 +51,6 @@ pub(crate) async fn run(
                     return Err(error);
                 }
                 if places.is_empty() {
-                    client.comeback.forget();
                     return Ok(());
                 }
             }
@@ -259,7 +258,7 @@ mod tests {
     async fn nothing_is_lost_before_the_last_link_is() {
         let client = Client::of_a_test();
         let one_of_two = client.shared.link_is_up();
-        client.shared.reporter.online(Vec::new());
+        client.shared.reporter.online(Vec::new(), Vec::new());
         let pause = Pause {
             whole: SECOND * 10,
             asked: Duration::ZERO,

@@ -1,6 +1,7 @@
 //! Several clients of one account share a name.
 
 use std::collections::BTreeSet;
+use std::future::pending;
 
 use http::{Response, StatusCode};
 use ngrnotok::client::{ClientError, Config, Pool};
@@ -13,7 +14,7 @@ use ngrnotok_tests::program::Scratch;
 use ngrnotok_tests::visitor::{Via, Visitor};
 use ngrnotok_tests::world::{RunningClient, World};
 use ngrnotok_tests::{eventually, run, soon};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// A server that knows two accounts.
 async fn world() -> (World, [Secret; 2]) {
@@ -89,6 +90,37 @@ fn members_take_turns_and_a_lost_one_is_passed_over() {
         })
         .await;
         first.leave().await;
+    });
+}
+
+#[test]
+fn what_a_lost_member_was_asked_another_one_answers_at_once() {
+    run(async {
+        let (world, [ann, _]) = world().await;
+        // It answers nobody.
+        let (asked, mut requests) = mpsc::channel(16);
+        let silent = Origin::http(move |_| {
+            let asked = asked.clone();
+            async move {
+                asked.send(()).await.expect("the test goes on");
+                pending().await
+            }
+        })
+        .await;
+        let two = Origin::saying("two").await;
+        let shared = || Some(Pool::default());
+        for via in Via::ALL {
+            let first = client(&world, &silent, Some(&ann), shared()).await.unwrap();
+            let _second = client(&world, &two, Some(&ann), shared()).await.unwrap();
+            let (one, other) = (world.visit(via).await, world.visit(via).await);
+            let lose = async {
+                requests.recv().await;
+                drop(first);
+            };
+            // One of them is the turn of the silent one.
+            let (one, other, ()) = tokio::join!(one.get("/"), other.get("/"), lose);
+            assert_eq!((one.text(), other.text()), ("two", "two"), "{via:?}");
+        }
     });
 }
 

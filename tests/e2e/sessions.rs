@@ -1,20 +1,22 @@
 //! A session outlives its links: its owner comes back at once, and nobody else gets its names.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use h2::Reason;
 use ngrnotok::client::{ClientError, Config};
-use ngrnotok::status::State;
+use ngrnotok::status::{State, Status};
 use ngrnotok_tests::body::{empty, full};
-use ngrnotok_tests::origin::Origin;
+use ngrnotok_tests::origin::{Origin, any_port};
 use ngrnotok_tests::program::Scratch;
 use ngrnotok_tests::raw_link::{HELLO, Next, RawClient, answer};
 use ngrnotok_tests::relay::Relay;
 use ngrnotok_tests::visitor::{Via, Visitor};
-use ngrnotok_tests::world::{RunningClient, World};
+use ngrnotok_tests::world::{RunningClient, World, tunnel};
 use ngrnotok_tests::{eventually, run, soon, within};
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -96,6 +98,75 @@ fn a_client_that_was_killed_has_its_names_again_at_once() {
         let visitor = world.visitor(Via::Http2, "app").await;
         assert_eq!(says(&visitor).await, "new");
     });
+}
+
+#[test]
+fn a_client_that_could_not_say_goodbye_has_its_names_again_at_once() {
+    run(async {
+        let world = World::plan().start().await;
+        let relay = Relay::to(world.gate()).await;
+        let (scratch, app) = (Scratch::new(), Origin::saying("mine").await);
+        let config = || Config {
+            state: Some(scratch.path().to_owned()),
+            ..behind(&relay, &world, "app", &app)
+        };
+        let mut client = RunningClient::start(config()).await.unwrap();
+        let session = client.session();
+        // Its user ends it while it has no link.
+        relay.lead_to(nobody().await);
+        let offline = |status: &Status| matches!(status.state, State::Reconnecting { .. });
+        client.is("offline", offline).await;
+        client.leave().await;
+        assert_eq!(world.open_links("app"), Some(0), "the server waits for it");
+        relay.lead_to(world.gate());
+        let again = RunningClient::start(config()).await.unwrap();
+        assert_eq!(again.session(), session);
+        // A goodbye that was heard ends the session.
+        again.leave().await;
+        let third = RunningClient::start(config()).await.unwrap();
+        assert_ne!(third.session(), session);
+    });
+}
+
+#[test]
+fn a_name_that_was_taken_meanwhile_keeps_no_other_one_offline() {
+    run(async {
+        let plan = World::plan().server(|config| config.grace = Duration::from_millis(100));
+        let world = plan.start().await;
+        let relay = Relay::to(world.gate()).await;
+        let (app, other) = (Origin::saying("mine").await, Origin::saying("theirs").await);
+        let mut config = behind(&relay, &world, "web", &app);
+        config.tunnels.push(tunnel("shop", app.target()));
+        let mut client = RunningClient::start(config).await.unwrap();
+        relay.lead_to(nobody().await);
+        eventually("the grace to be over", async || world.names() == 0).await;
+        let stranger = world.join("shop", &other).await;
+        relay.lead_to(world.gate());
+        client
+            .is("back", |status| status.state == State::Online)
+            .await;
+        let status = client.status.borrow().clone();
+        assert_eq!(status.online.len(), 1);
+        assert_eq!(status.refused[0].name.as_str(), "shop");
+        let [web, shop] = [
+            world.visitor(Via::Http2, "web").await,
+            world.visitor(Via::Http2, "shop").await,
+        ];
+        assert_eq!(
+            (says(&web).await, says(&shop).await),
+            ("mine".into(), "theirs".into())
+        );
+        stranger.leave().await;
+        client.is("whole", |status| status.online.len() == 2).await;
+        assert_eq!(client.status.borrow().refused, []);
+        assert_eq!(says(&shop).await, "mine");
+    });
+}
+
+/// An address at which nobody listens.
+async fn nobody() -> SocketAddr {
+    let listener = TcpListener::bind(any_port()).await.expect("a free port");
+    listener.local_addr().expect("it is bound")
 }
 
 #[test]
@@ -429,6 +500,38 @@ fn what_one_link_has_not_looked_at_is_asked_on_another() {
             };
             let (answer, ()) = tokio::join!(visitor.send(request), refuse_and_answer);
             assert_eq!(answer.text(), "the other", "{method}");
+        }
+    });
+}
+
+#[test]
+fn what_came_after_the_goodbye_of_a_link_is_asked_on_the_next_one() {
+    run(async {
+        let world = World::plan().start().await;
+        for via in Via::ALL {
+            let (mut old, welcome) = welcomed(&world).await;
+            old.bind(0, "http", "app");
+            assert_eq!(old.hear().await["t"], "bound");
+            let visitor = world.visit(via).await;
+            let post = visitor.request("POST", "/").body(empty()).unwrap();
+            let asked = visitor.send(post);
+            old.freeze();
+            let next = async {
+                eventually("the request to be on its way", async || {
+                    world.open_streams("app") == Some(1)
+                })
+                .await;
+                // The last stream that it has looked at is the control stream.
+                old.close();
+                let mut new = RawClient::open(&world).await;
+                new.come_back(&welcome, false);
+                answer(new.request().await.1, "the next one");
+                new
+            };
+            let (answer, mut new) = tokio::join!(asked, next);
+            assert_eq!(answer.text(), "the next one", "{via:?}");
+            new.say(r#"{"t":"bye"}"#);
+            eventually("the name to be free", async || world.names() == 0).await;
         }
     });
 }

@@ -1,11 +1,11 @@
 //! A tunnel client made of nothing of ours: the bytes of the protocol's text, rustls and h2.
 
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use ngrnotok_common::secret::Secret;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
@@ -117,6 +117,7 @@ pub struct RawClient {
     unread: BytesMut,
     requests: mpsc::Receiver<Exchange>,
     frozen: CancellationToken,
+    closed: CancellationToken,
     ended: CancellationToken,
     /// What only this connection has, `tls-exporter` of RFC 9266.
     binding: [u8; 32],
@@ -148,14 +149,20 @@ impl RawClient {
         let binding = binding.expect("a handshake that is done");
         let mut link = h2::server::handshake(stream).await.expect("HTTP/2");
         let (sender, mut requests) = mpsc::channel(64);
-        let (frozen, ended) = (CancellationToken::new(), CancellationToken::new());
+        let (frozen, closed, ended) =
+            <(CancellationToken, CancellationToken, CancellationToken)>::default();
         let (tasks, ice, end) = (Tasks::default(), frozen.clone(), ended.clone());
+        let close = closed.clone();
         tasks.spawn(async move {
             let _end = end.drop_guard();
             loop {
                 let next = tokio::select! {
                     next = link.accept() => next,
-                    () = ice.cancelled() => pending().await,
+                    () = ice.cancelled() => {
+                        close.cancelled().await;
+                        link.abrupt_shutdown(Reason::NO_ERROR);
+                        link.accept().await
+                    }
                 };
                 let Some(Ok(exchange)) = next else { return };
                 // A test that looks at no requests wants the link to go on all the same.
@@ -173,6 +180,7 @@ impl RawClient {
             unread: BytesMut::new(),
             requests,
             frozen,
+            closed,
             ended,
             binding,
             _tasks: tasks,
@@ -256,6 +264,11 @@ impl RawClient {
     /// Does nothing from now on, not even answer a PING; the socket stays open.
     pub fn freeze(&self) {
         self.frozen.cancel();
+    }
+
+    /// Says GOAWAY after a [`freeze`](Self::freeze), and has looked at nothing that came since then.
+    pub fn close(&self) {
+        self.closed.cancel();
     }
 
     /// Resolves when the server has ended the link.

@@ -4,22 +4,21 @@ use std::time::Duration;
 
 use h2::RecvStream;
 use http::{Request, Response};
-use ngrnotok_common::id::TunnelId;
 use ngrnotok_common::link::ping::Latency;
 use ngrnotok_common::link::serving::Reply;
+use ngrnotok_common::link::settings::OPEN_LIMIT;
 use ngrnotok_common::protocol::CONTROL_PATH;
-use ngrnotok_common::protocol::control::{
-    ClientMessage, Reader, RefusalCode, ServerMessage, StopCode, Writer,
-};
+use ngrnotok_common::protocol::control::{ClientMessage, Reader, ServerMessage, StopCode, Writer};
 use ngrnotok_common::protocol::resume::ChannelBinding;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::binds::Binds;
 use super::health::Checks;
 use super::{FAREWELL, Role, SessionError};
 use crate::client::Shared;
-use crate::status::{OnlineTunnel, SessionStatus};
+use crate::status::SessionStatus;
 
 /// What the conversation is about.
 pub(super) struct Context<'a> {
@@ -78,22 +77,20 @@ pub(super) async fn converse(
         })
         .await?;
     // Asked for in the same breath: nothing in the welcome could change what we want.
-    let wanted = if role.binds { &*client.tunnels } else { &[] };
-    for (id, tunnel) in (0..).map(TunnelId).zip(wanted) {
-        writer
-            .send(&ClientMessage::Bind {
-                id,
-                kind: "http".to_owned(),
-                name: tunnel.name.to_string(),
-                pool: tunnel.pool.is_some(),
-            })
-            .await?;
-    }
+    let mut binds = Binds::of(if role.binds { &client.tunnels } else { &[] });
+    binds.ask(&mut writer).await?;
+    let mut welcome = false;
     let mut checks = role.binds.then(|| Checks::of(&client.tunnels));
-    let mut online = Vec::new();
     loop {
         let message = tokio::select! {
             message = reader.next() => message?,
+            () = sleep(OPEN_LIMIT), if !welcome || binds.are_open() => {
+                return Err(SessionError::Protocol("did not answer our requests for names"));
+            }
+            () = binds.time_to_ask_again() => {
+                binds.ask_again(&mut writer).await?;
+                continue;
+            }
             change = async {
                 match &mut checks {
                     Some(checks) => checks.changed().await,
@@ -105,9 +102,18 @@ pub(super) async fn converse(
             }
             () = leave.cancelled() => {
                 writer.send(&ClientMessage::Bye).await?;
-                break;
+                writer.finish()?;
+                if is_over(&mut reader).await {
+                    // Otherwise the server still keeps our names, and we may come back to them.
+                    client.comeback.forget();
+                }
+                return Ok(Farewell::Ours);
             }
-            () = role.retire.cancelled() => break,
+            () = role.retire.cancelled() => {
+                writer.finish()?;
+                is_over(&mut reader).await;
+                return Ok(Farewell::Ours);
+            }
         };
         match message {
             Some(ServerMessage::Welcome {
@@ -116,6 +122,7 @@ pub(super) async fn converse(
                 account,
                 resume,
             }) => {
+                welcome = true;
                 if let Some(secret) = resume {
                     client.comeback.learn(session, secret);
                     known += 1;
@@ -134,47 +141,26 @@ pub(super) async fn converse(
                         latency: latency.clone(),
                     });
                 }
-                if wanted.is_empty() {
+                if !role.binds || client.tunnels.is_empty() {
                     role.serves();
                 }
             }
             Some(ServerMessage::Bound { id, url }) => {
-                let tunnel = usize::try_from(id.0)
-                    .ok()
-                    .and_then(|place| client.tunnels.get(place))
-                    .ok_or(SessionError::Protocol("bound a tunnel we did not ask for"))?;
-                online.push(OnlineTunnel {
-                    name: tunnel.name.clone(),
-                    url,
-                    target: tunnel.local.to_string(),
-                });
-                if online.len() == client.tunnels.len() {
-                    role.serves();
-                    client.reporter.online(online.clone());
-                }
+                binds.bound(id, url)?;
+                settle(&mut binds, client, role)?;
             }
             Some(ServerMessage::Refused { id, code, message }) => {
-                let place = usize::try_from(id.0).ok();
-                let tunnel = place.and_then(|place| client.tunnels.get(place));
-                let tunnel = tunnel.map_or("?", |tunnel| tunnel.name.as_str());
-                let refusal = match code {
-                    RefusalCode::NameTaken => SessionError::NameTaken(message),
-                    RefusalCode::NameForbidden => SessionError::NameForbidden(message),
-                    RefusalCode::NameReserved | RefusalCode::NameHeld => {
-                        SessionError::NameKept(message)
-                    }
-                    RefusalCode::DomainUnverified => SessionError::NameForbidden(message),
-                    RefusalCode::Unavailable => SessionError::Unavailable(message),
-                    _ => SessionError::TunnelRefused(format!("{tunnel}: {message}")),
-                };
+                let refusal = binds.refusal(id, code, message);
                 if role.is_first_try || refusal.is_permanent() {
                     // This ends the client. The names that it did get are free again at once, for a
                     // next try with other wishes.
                     writer.send(&ClientMessage::Bye).await?;
                     writer.finish()?;
                     client.comeback.forget();
+                    return Err(refusal);
                 }
-                return Err(refusal);
+                binds.refused(id, refusal);
+                settle(&mut binds, client, role)?;
             }
             Some(ServerMessage::Drain { seconds }) => {
                 info!(
@@ -210,8 +196,20 @@ pub(super) async fn converse(
             None => return Ok(Farewell::Theirs),
         }
     }
-    writer.finish()?;
-    // What the server sends before it knows would be refused after a GOAWAY.
-    let _ = timeout(FAREWELL, reader.ended()).await;
-    Ok(Farewell::Ours)
+}
+
+/// Tells what visitors can reach, once every name has its answer.
+fn settle(binds: &mut Binds<'_>, client: &Shared, role: &Role) -> Result<(), SessionError> {
+    if !binds.are_open() {
+        let (online, refused) = binds.settle()?;
+        role.serves();
+        client.reporter.online(online, refused);
+    }
+    Ok(())
+}
+
+/// Waits for the server to end its side of the conversation: what it sends before it knows of our end would
+/// be refused after a GOAWAY. False if it may not have heard us.
+async fn is_over(reader: &mut Reader<ServerMessage>) -> bool {
+    timeout(FAREWELL, reader.ended()).await.unwrap_or(false)
 }

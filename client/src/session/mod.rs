@@ -1,6 +1,7 @@
 //! The client's part on an open link: it answers the control stream and hands every other stream to
 //! `dispatch`.
 
+mod binds;
 mod control;
 mod health;
 
@@ -161,9 +162,9 @@ pub(crate) async fn serve(
     };
     let mut control = pin!(control::converse(request, reply, context, leave));
     let (mut talking, mut over) = (true, false);
-    // First for the server to answer, then for open requests to finish.
-    let mut limit = pin!(sleep_until(Instant::now() + OPEN_LIMIT));
-    let (mut limited, mut closing) = (true, false);
+    // For open requests to finish, once they have to.
+    let mut limit = pin!(sleep_until(Instant::now()));
+    let mut closing = false;
     let mut sleeps = client.sleeps.later();
     loop {
         tokio::select! {
@@ -206,24 +207,18 @@ pub(crate) async fn serve(
                 // What is open finishes. A server that forgets to close the link does not keep us here.
                 if farewell == Some(Farewell::Theirs) {
                     wants_another(client, role);
-                    (limited, closing) = (true, true);
+                    closing = true;
                     limit.as_mut().reset(Instant::now() + LEAVE_LIMIT);
                 }
             }
             () = leave.cancelled(), if !closing => {
-                (limited, closing) = (true, true);
+                closing = true;
                 limit.as_mut().reset(Instant::now() + LEAVE_LIMIT);
             }
-            () = &mut limit, if limited => {
-                limited = false;
-                if closing {
-                    debug!("open requests are cut off at the limit");
-                    link.abort();
-                    return Ok(());
-                }
-                if talking && role.since.get().is_none() {
-                    return Err(SessionError::Protocol("did not answer our requests for names"));
-                }
+            () = &mut limit, if closing => {
+                debug!("open requests are cut off at the limit");
+                link.abort();
+                return Ok(());
             }
             away = sleeps.next() => {
                 info!(?away, "this computer has slept; asking whether the server is still there");

@@ -213,8 +213,8 @@ async fn the_end_of_a_link_that_has_been_replaced_is_no_news() {
     let drain = ServerMessage::Drain { seconds: 30 };
     meets!(serving, server.say(&drain));
     assert_eq!(link.state(), State::Draining);
-    let online = Vec::new();
-    link.client.shared.reporter.online(online);
+    let reporter = &link.client.shared.reporter;
+    reporter.online(Vec::new(), Vec::new());
     let Server { calling, says, .. } = server;
     drop(says);
     let end = async { tokio::join!(serving, calling).0 };

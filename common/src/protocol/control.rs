@@ -265,12 +265,19 @@ impl<M: DeserializeOwned> Reader<M> {
 
 impl<M> Reader<M> {
     /// Resolves when the peer has ended its direction, in whichever way; what it still says is not read.
+    /// False if the link broke and the peer may not have heard us.
     ///
     /// Cancel safety: safe.
-    pub async fn ended(&mut self) {
-        while let Some(Ok(chunk)) = self.stream.data().await {
-            // Fails only for a stream that is over.
-            let _ = self.stream.flow_control().release_capacity(chunk.len());
+    pub async fn ended(&mut self) -> bool {
+        loop {
+            match self.stream.data().await {
+                Some(Ok(chunk)) => {
+                    // Fails only for a stream that is over.
+                    let _ = self.stream.flow_control().release_capacity(chunk.len());
+                }
+                Some(Err(error)) => return error.is_reset(),
+                None => return true,
+            }
         }
     }
 }

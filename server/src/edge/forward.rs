@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header::{EXPECT, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme, Uri};
-use http::{Extensions, HeaderValue, Request, Response, Version};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body;
 use ngrnotok_common::headers;
 use ngrnotok_common::hostname::HostPort;
@@ -16,8 +16,8 @@ use super::activity::OpenRequest;
 use super::forwarded;
 use super::respond::EdgeBody;
 use super::visitor::{Scheme, Visitor};
-use crate::registry::Route;
-use crate::session::{Session, SessionBody};
+use crate::registry::{Registry, Route};
+use crate::session::{Lost, SessionBody, Unanswered};
 
 /// Makes a visitor's head fit for the link. `written` is the host as the visitor wrote it.
 pub(super) fn for_link(
@@ -39,8 +39,7 @@ pub(super) fn for_link(
         None => HeaderValue::from_str(written).map_err(|_| Cause::BadHost)?,
     };
     forwarded::stamp(&mut head.headers, visitor, &authority, host);
-    head.headers
-        .insert(stream::TUNNEL, HeaderValue::from(route.tunnel.0));
+    address(&mut head.headers, route);
     let path = head.uri.into_parts().path_and_query;
     head.uri = link_uri(visitor.scheme, written, path)?;
     head.version = Version::HTTP_2;
@@ -50,7 +49,9 @@ pub(super) fn for_link(
 
 /// Carries an ordinary request to its session and brings the answer back.
 pub(super) async fn forward<B>(
-    session: &Session,
+    registry: &Registry,
+    host: &HostPort<'_>,
+    route: &Route,
     head: Parts,
     body: B,
     open: OpenRequest,
@@ -63,10 +64,40 @@ where
         headers::strip_hop(head.headers_mut());
         interim(head);
     };
-    let answer = session
-        .send(Request::from_parts(head, ()), body, &mut stripped)
-        .await?;
+    let request = Request::from_parts(head, ());
+    let answer = match route.session.send(request, body, &mut stripped).await {
+        Ok(answer) => answer,
+        Err(Unanswered::For(cause)) => return Err(cause),
+        // Boxed, so that the ordinary request's future stays small.
+        Err(Unanswered::Lost(lost)) => {
+            Box::pin(once_more(registry, host, route, *lost, &mut stripped)).await?
+        }
+    };
     read_answer(answer, open)
+}
+
+/// Sends a request once more that its link has lost: to another client that shares the name, or to the
+/// same one when it is back.
+async fn once_more(
+    registry: &Registry,
+    host: &HostPort<'_>,
+    route: &Route,
+    mut lost: Lost,
+    interim: &mut (dyn FnMut(Response<()>) + Send),
+) -> Result<Response<SessionBody>, Cause> {
+    if !route.session.is_online()
+        && let Ok(other) = registry.lookup(host)
+        && other.session != route.session
+    {
+        address(lost.headers_mut(), &other);
+        return other.session.send_instead(lost, interim).await;
+    }
+    route.session.send_again(lost, interim).await
+}
+
+/// Says which of a client's tunnels a request is for.
+fn address(headers: &mut HeaderMap, route: &Route) {
+    headers.insert(stream::TUNNEL, HeaderValue::from(route.tunnel.0));
 }
 
 /// h2 makes `:scheme`, `:authority` and `:path` of it.

@@ -58,7 +58,7 @@ where
             // Boxed, so that the ordinary request's future stays small.
             Box::pin(upgrade::ask(&route.session, head, version, protocol, open)).await
         }
-        _ => forward(&route.session, head, body, open, interim)
+        _ => forward(&edge.registry, &host, &route, head, body, open, interim)
             .await
             .map(Answer::Ordinary),
     }

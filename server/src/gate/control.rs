@@ -101,7 +101,7 @@ async fn talk(
                 writer.send(&stop).await?;
                 // What has not left yet would be dropped with the stream, so the client ends it.
                 tokio::select! {
-                    () = reader.ended() => return Ok(End::Replaced),
+                    _ = reader.ended() => return Ok(End::Replaced),
                     () = gate.stop.cancelled() => return Ok(End::Stopped),
                 }
             }

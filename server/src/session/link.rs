@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use h2::Reason;
 use h2::client::SendRequest;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::link::calling::{AnswerBody, ExchangeError, exchange};
@@ -44,10 +44,28 @@ pub(super) enum Failure {
     Upload,
     /// The client has not looked at the request, and says so.
     NotProcessed,
+    /// The client has not looked at it and will look at none that comes later: the link ends.
+    Closing,
     /// The client gave this one request up.
     Reset,
     /// The link is gone.
     Lost,
+}
+
+impl Failure {
+    /// Whether a request without a body may be sent once more.
+    pub(super) fn allows(&self, method: &Method) -> bool {
+        match self {
+            Self::NotProcessed | Self::Closing => true,
+            Self::Lost => method.is_idempotent(),
+            Self::Full(_) | Self::Upload | Self::Reset => false,
+        }
+    }
+
+    /// Whether no other request will do better on this link.
+    pub(super) fn ends_the_link(&self) -> bool {
+        matches!(self, Self::Closing | Self::Lost)
+    }
 }
 
 impl From<Failure> for Cause {
@@ -55,7 +73,9 @@ impl From<Failure> for Cause {
         match failure {
             Failure::Full(limit) => Self::OverLimit(Some(limit)),
             Failure::Upload => Self::BadFraming,
-            Failure::NotProcessed | Failure::Reset | Failure::Lost => Self::LinkLost,
+            Failure::NotProcessed | Failure::Closing | Failure::Reset | Failure::Lost => {
+                Self::LinkLost
+            }
         }
     }
 }
@@ -187,6 +207,9 @@ fn failure(error: &h2::Error) -> Failure {
     debug!(error = %in_words(error), "a request was lost on its link");
     match error.reason() {
         Some(Reason::REFUSED_STREAM) if error.is_remote() => Failure::NotProcessed,
+        // h2 says so of streams beyond the last one that the GOAWAY names, and of those that it did not even
+        // send; the others end as the connection does (RFC 9113 §6.8).
+        _ if error.is_go_away() && error.is_remote() => Failure::Closing,
         _ if error.is_io() || error.is_go_away() => Failure::Lost,
         _ => Failure::Reset,
     }

@@ -8,6 +8,7 @@ mod body;
 mod count;
 mod limits;
 mod link;
+mod lost;
 mod meter;
 mod paced;
 mod slots;
@@ -22,7 +23,6 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use http_body_util::Empty;
 use ngrnotok_common::id::SessionId;
 use ngrnotok_common::protocol::cause::Cause;
 use tokio::sync::Notify;
@@ -33,8 +33,8 @@ pub use body::SessionBody;
 pub use count::{Count, Counted};
 use limits::Within;
 pub use limits::{Caps, Limits};
-use link::Failure;
 pub use link::Link;
+pub use lost::{Lost, Unanswered};
 use paced::Paced;
 pub use paced::PacedEnd;
 pub use slots::Slot;
@@ -66,10 +66,6 @@ struct Inner {
 /// Visitors of one session who wait for its client to come back: 256. Nothing of their bodies is read
 /// meanwhile.
 const MOST_WAITING: usize = 256;
-
-/// How long a request whose link was lost waits for the next one: 2 s, so that with the 8 s after which a
-/// silent link is given up nobody waits longer than 10 s.
-const RETURN_LIMIT: Duration = Duration::from_secs(2);
 
 /// What became of a request for an upgrade.
 #[derive(Debug)]
@@ -182,11 +178,8 @@ impl Session {
     /// Carries one request to the tunnel client and returns its answer as soon as the head is there.
     /// Interim answers that come before go to `interim`.
     ///
-    /// A request without a body that may be repeated (RFC 9110 §9.2.2) survives the loss of its link:
-    /// it is sent once more when the client is back. One that the client says it has not looked at is sent
-    /// on another link, whatever its method.
-    ///
-    /// Errors: [`Cause::OverLimit`] when all streams of the link or the token are taken,
+    /// Errors: [`Unanswered::Lost`] if it may be sent once more, see [`Session::send_again`];
+    /// [`Cause::OverLimit`] when all streams of the link or the token are taken,
     /// [`Cause::OverRate`] when the token allows no more requests now, [`Cause::ClientOffline`] when no
     /// link comes in time, [`Cause::BadFraming`] when the body breaks, [`Cause::LinkLost`] when the link
     /// ends first. Cancel safety: dropping the future, or later the body of the answer, resets the
@@ -196,7 +189,7 @@ impl Session {
         head: Request<()>,
         body: B,
         interim: &mut (dyn FnMut(Response<()>) + Send),
-    ) -> Result<Response<SessionBody>, Cause>
+    ) -> Result<Response<SessionBody>, Unanswered>
     where
         B: Body<Data = Bytes, Error: Send> + Send + 'static,
     {
@@ -208,33 +201,15 @@ impl Session {
             Some(link) => link,
             None => Box::pin(self.next_link(self.0.patience)).await?,
         };
-        let sent = link.send(head, body, interim, &self.0.uploads).await;
-        let answer = match (sent, copy) {
-            (Err(failure), Some(head)) => {
-                Box::pin(self.send_again(head, interim, &link, failure)).await
+        match link.send(head, body, interim, &self.0.uploads).await {
+            Ok(answer) => Ok(answer.map(|body| body.within(within))),
+            Err(failure) => {
+                if failure.ends_the_link() {
+                    self.detach(&link);
+                }
+                Err(Lost::or_not(failure, copy, link, within))
             }
-            (sent, _) => sent.map_err(Cause::from),
-        };
-        Ok(answer?.map(|body| body.within(within)))
-    }
-
-    async fn send_again(
-        &self,
-        head: Request<()>,
-        interim: &mut (dyn FnMut(Response<()>) + Send),
-        failed: &Arc<Link>,
-        failure: Failure,
-    ) -> Result<Response<SessionBody>, Cause> {
-        let link = match failure {
-            Failure::Lost if head.method().is_idempotent() => {
-                self.detach(failed);
-                self.next_link(self.0.patience.min(RETURN_LIMIT)).await?
-            }
-            Failure::NotProcessed => self.best_link_but(failed).ok_or(failure)?,
-            _ => return Err(failure.into()),
-        };
-        let body = Empty::new();
-        Ok(link.send(head, body, interim, &self.0.uploads).await?)
+        }
     }
 
     /// Whether the tunnel client can carry upgrades, as far as is known.
