@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::client::{Client, ClientError, Config};
 use crate::config::{ConfigError, check_token};
 use crate::connect::Connector;
+use crate::session::SessionError;
 use crate::settings::ServerAddress;
 use crate::status::{State, Status};
 
@@ -56,8 +57,9 @@ pub fn ask(server: &ServerAddress) -> Result<Secret, LoginError> {
     }
 }
 
-/// Opens a session with this token and leaves at once. Returns whose token it is.
-pub async fn try_out(connector: Connector, token: Secret) -> Result<String, LoginError> {
+/// Opens a session with this token and leaves at once. Returns whose token it is; `None` if that cannot be
+/// told, because all the links that the token may have are in use. It is good all the same.
+pub async fn try_out(connector: Connector, token: Secret) -> Result<Option<String>, LoginError> {
     let client = Client::new(Config::new(connector, Some(token), Vec::new()))?;
     let mut status = client.status();
     let mut outcome = Err(LoginError::Interrupted);
@@ -73,8 +75,11 @@ pub async fn try_out(connector: Connector, token: Secret) -> Result<String, Logi
         }
     };
     tokio::select! {
-        ended = client.run(known) => ended?,
+        ended = client.run(known) => match ended {
+            Err(ClientError::Session(SessionError::TooManyLinks(_))) => return Ok(None),
+            ended => ended?,
+        },
         () = shutdown::signal() => return Err(LoginError::Interrupted),
     }
-    outcome
+    outcome.map(Some)
 }

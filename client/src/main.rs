@@ -258,7 +258,12 @@ async fn log_in(named: Option<PathBuf>, given: Settings) -> Result<(), Failure> 
     };
     let account = login::try_out(connector, token.clone()).await?;
     store::log_in(path, &wishes, &token)?;
-    println!("Logged in to {server} as {account}.");
+    match account {
+        Some(account) => println!("Logged in to {server} as {account}."),
+        None => println!(
+            "Logged in to {server}. All the links that this token may have are in use now."
+        ),
+    }
     println!("Stored  {} (only you can read it)", path.display());
     println!("Next    ngrnotok http -p 3000{again}");
     Ok(())

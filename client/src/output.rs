@@ -433,3 +433,74 @@ fn shortened(path: &str, has_query: bool) -> String {
         false => path.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of states that follow one another.
+    fn said(form: Form, states: &[Status]) -> String {
+        let opening = Opening {
+            embedded_port: None,
+            port_was_taken: false,
+            public_command: String::new(),
+            words: IndexMap::new(),
+        };
+        let mut lines = Lines {
+            form,
+            opening,
+            shown: Status::default(),
+            been_ready: false,
+            text: String::new(),
+        };
+        for status in states {
+            lines.status(status.clone());
+        }
+        lines.text
+    }
+
+    fn online(online: &[&str], refused: &[&str]) -> Status {
+        Status {
+            state: State::Online,
+            session: None,
+            online: online
+                .iter()
+                .map(|name| OnlineTunnel {
+                    name: name.parse().unwrap(),
+                    url: format!("https://{name}.tunnel.test"),
+                    target: "http://localhost:3000".into(),
+                })
+                .collect(),
+            refused: refused
+                .iter()
+                .map(|name| RefusedTunnel {
+                    name: name.parse().unwrap(),
+                    reason: "it is taken".into(),
+                    retry_at: Instant::now(),
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_tunnel_that_is_refused_is_told_once_and_so_is_its_return() {
+        let states = [
+            online(&["web"], &["shop"]),
+            online(&["web"], &["shop"]),
+            online(&["web", "shop"], &[]),
+        ];
+        assert_eq!(
+            said(Form::Plain, &states),
+            "Session     online (account )\n\
+             Forwarding  https://web.tunnel.test -> http://localhost:3000\n\
+             Refused     shop: it is taken; asking again now\n\
+             Forwarding  https://shop.tunnel.test -> http://localhost:3000\n"
+        );
+        let lines = said(Form::Json, &states);
+        let events: Vec<&str> = lines
+            .lines()
+            .map(|line| line.split('"').nth(3).unwrap())
+            .collect();
+        assert_eq!(events, ["ready", "refused", "ready"]);
+    }
+}

@@ -3,7 +3,7 @@
 mod identities;
 
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,6 +62,8 @@ pub struct Config {
     pub drain_limit: Duration,
     /// For how long a session that has lost its last link keeps its names. Default: 60 s.
     pub grace: Duration,
+    /// How many of one token are kept so; one more is over at once. Default: 1024.
+    pub most_away: NonZeroU32,
     /// How long visitors wait for its client. Default: 5 s.
     pub offline_wait: Duration,
     /// How long after its start a server lets visitors wait for names that nobody serves yet: the clients
@@ -97,6 +99,7 @@ impl Config {
             max_connections: 65_536,
             drain_limit: Duration::from_secs(30),
             grace: Duration::from_secs(60),
+            most_away: NonZeroU32::new(1024).expect("not zero"),
             offline_wait: Duration::from_secs(5),
             settling: Duration::from_secs(10),
             inherited: Vec::new(),

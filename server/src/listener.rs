@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::time::Duration;
 
 use listenfd::ListenFd;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
@@ -46,6 +46,7 @@ pub(crate) fn bind(address: SocketAddr, copies: usize) -> io::Result<Vec<StdList
         }
     }
     for socket in &sockets {
+        tune(socket)?;
         socket.listen(BACKLOG)?;
     }
     Ok(sockets.into_iter().map(StdListener::from).collect())
@@ -81,10 +82,24 @@ pub(crate) fn inherit(
         return Ok(None);
     };
     let socket = inherited.remove(place);
+    tune(&SockRef::from(&socket))?;
     let copies = (1..copies).map(|_| socket.try_clone());
     let mut shared = copies.collect::<io::Result<Vec<_>>>()?;
     shared.push(socket);
     Ok(Some(shared))
+}
+
+/// Sets what every accepted connection inherits, so that it costs none of them a call: small things go
+/// out at once, because somebody waits for them; and a peer that vanished without a word is noticed after
+/// 2 min of silence, also behind a WebSocket on which nothing is ever said.
+fn tune(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(Duration::from_secs(60))
+            .with_interval(Duration::from_secs(15))
+            .with_retries(4),
+    )
 }
 
 fn open(address: SocketAddr) -> io::Result<Socket> {
@@ -107,14 +122,9 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // Every socket of ours sends small things that somebody waits for.
-                if stream.set_nodelay(true).is_ok() {
-                    // A dual-stack socket shows IPv4 peers as ::ffff:192.0.2.1.
-                    return (
-                        stream,
-                        SocketAddr::new(peer.ip().to_canonical(), peer.port()),
-                    );
-                }
+                // A dual-stack socket shows IPv4 peers as ::ffff:192.0.2.1.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                return (stream, peer);
             }
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
@@ -160,6 +170,26 @@ mod tests {
                 .unwrap()
                 .is_some()
         );
+    }
+
+    #[tokio::test]
+    async fn accepted_connections_wait_for_nothing_and_notice_a_peer_that_vanished() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let own = bind(any, 1).unwrap();
+        let mut passed = vec![StdListener::bind(any).unwrap()];
+        passed[0].set_nonblocking(true).unwrap();
+        let address = passed[0].local_addr().unwrap();
+        let passed = inherit(address, 1, &mut passed).unwrap().unwrap();
+        for listener in own.into_iter().chain(passed) {
+            let listener = TcpListener::from_std(listener).unwrap();
+            let visitor = TcpStream::connect(listener.local_addr().unwrap());
+            let (_visitor, (accepted, _)) = tokio::join!(visitor, accept(&listener));
+            let accepted = SockRef::from(&accepted);
+            assert!(accepted.tcp_nodelay().unwrap());
+            assert!(accepted.keepalive().unwrap());
+            let silence = accepted.tcp_keepalive_time().unwrap();
+            assert_eq!(silence, Duration::from_secs(60));
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::admin;
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::edge::{Edge, Handover};
-use crate::gate::{Gate, PublicUrls, Sessions};
+use crate::gate::{Gate, Keeping, PublicUrls, Sessions};
 pub use crate::listener::inherited;
 use crate::listener::{accept, bind, inherit};
 use crate::names::Names;
@@ -191,8 +191,11 @@ impl Server {
                 names: config.names.clone(),
                 sessions: Sessions::new(
                     registry.clone(),
-                    config.grace,
-                    config.offline_wait,
+                    Keeping {
+                        grace: config.grace,
+                        patience: config.offline_wait,
+                        most_away: config.most_away,
+                    },
                     links.clone(),
                     stop.clone(),
                 ),

@@ -7,7 +7,7 @@ use ngrnotok_tests::program::{Program, Scratch};
 use ngrnotok_tests::run;
 use tokio::net::TcpSocket;
 
-use crate::{RunningServer, config_file, ngrnotok, token};
+use crate::{RunningServer, config_file, ngrnotok, token, token_with};
 
 /// `ngrnotok login --server … --server-pin …` with a token on its standard input.
 fn login(server: &RunningServer, scratch: &Scratch, token: &str) -> Program {
@@ -56,6 +56,22 @@ fn a_token_that_the_server_accepts_is_kept() {
         let folder = std::fs::metadata(file.parent().unwrap()).unwrap();
         assert_eq!(folder.mode() & 0o777, 0o700);
         assert_eq!(session(&scratch).await, "online (account ann)");
+    });
+}
+
+#[test]
+fn a_token_whose_links_are_all_in_use_is_good_all_the_same() {
+    run(async {
+        let scratch = Scratch::new();
+        let token = token_with(&scratch, &["--max-links", "1"]).await;
+        let server = RunningServer::start(&scratch, &[]).await;
+        let done = login(&server, &scratch, &token).output().await;
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let mut client = ngrnotok(&scratch, &["http", "--hello"]).start();
+        client.line_of("Forwarding").await;
+        let done = login(&server, &scratch, &token).output().await;
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert!(done.stdout.contains("in use now"), "{}", done.stdout);
     });
 }
 

@@ -76,9 +76,14 @@ impl RunningServer {
 
 /// Makes a token for `ann`.
 async fn token(scratch: &Scratch) -> String {
+    token_with(scratch, &[]).await
+}
+
+/// The same with options.
+async fn token_with(scratch: &Scratch, options: &[&str]) -> String {
     let create = ["token", "create", "--account", "ann"];
-    let made = ngrnotok_server(scratch, &create).output().await;
-    made.stdout.trim().to_owned()
+    let made = ngrnotok_server(scratch, &create).args(options).output();
+    made.await.stdout.trim().to_owned()
 }
 
 /// Writes the client's config file.

@@ -1,7 +1,7 @@
 //! A session outlives its links: its owner comes back at once, and nobody else gets its names.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use h2::Reason;
@@ -117,7 +117,10 @@ fn a_client_that_could_not_say_goodbye_has_its_names_again_at_once() {
         let offline = |status: &Status| matches!(status.state, State::Reconnecting { .. });
         client.is("offline", offline).await;
         client.leave().await;
-        assert_eq!(world.open_links("app"), Some(0), "the server waits for it");
+        eventually("the server to wait for it", async || {
+            world.open_links("app") == Some(0)
+        })
+        .await;
         relay.lead_to(world.gate());
         let again = RunningClient::start(config()).await.unwrap();
         assert_eq!(again.session(), session);
@@ -533,5 +536,20 @@ fn what_came_after_the_goodbye_of_a_link_is_asked_on_the_next_one() {
             new.say(r#"{"t":"bye"}"#);
             eventually("the name to be free", async || world.names() == 0).await;
         }
+    });
+}
+
+#[test]
+fn of_one_token_a_bounded_number_of_lost_sessions_is_kept() {
+    run(async {
+        let plan = World::plan().server(|config| config.most_away = NonZeroU32::new(3).unwrap());
+        let world = plan.start().await;
+        let mut clients = Vec::new();
+        for place in 0..5 {
+            clients.push(RawClient::bound(&world, &format!("app-{place}")).await);
+        }
+        assert_eq!(world.names(), 5, "those who are there are no matter");
+        drop(clients);
+        eventually("the rest to be given up", async || world.names() == 3).await;
     });
 }

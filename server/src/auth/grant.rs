@@ -128,6 +128,11 @@ impl Grant {
         self.token.links.add()
     }
 
+    /// One more session without a link, as long as the answer lives; `None` if there are `most` already.
+    pub fn away(&self, most: NonZeroU32) -> Option<Counted> {
+        self.token.away.take(Some(most))
+    }
+
     /// One more tunnel, as long as the answer lives.
     ///
     /// # Errors

@@ -67,6 +67,8 @@ pub(super) struct LiveToken {
     pub(super) standing: watch::Sender<Standing>,
     pub(super) limits: Arc<Limits>,
     pub(super) links: Count,
+    /// Sessions without a link.
+    pub(super) away: Count,
     pub(super) tunnels: Count,
 }
 
@@ -101,6 +103,7 @@ impl LiveToken {
             limits: Limits::new(standing.rules.caps),
             standing: watch::Sender::new(standing),
             links: Count::default(),
+            away: Count::default(),
             tunnels: Count::default(),
         }
     }

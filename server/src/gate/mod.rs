@@ -35,8 +35,8 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::field::display;
 use tracing::{debug, info};
 
-pub use self::sessions::Sessions;
 use self::sessions::Unopened;
+pub use self::sessions::{Keeping, Sessions};
 use crate::auth::{Auth, Stop};
 use crate::names::Names;
 use crate::session::{Link, ShardId};

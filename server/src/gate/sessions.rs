@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -38,10 +39,20 @@ const MAX_LINKS: usize = 64;
 pub struct Sessions {
     live: Arc<DashMap<SessionId, Arc<Owned>>>,
     registry: Registry,
-    grace: Duration,
-    patience: Duration,
+    keeping: Keeping,
     tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+/// What becomes of sessions that have lost their last link.
+#[derive(Debug, Clone, Copy)]
+pub struct Keeping {
+    /// How long their names are kept.
+    pub grace: Duration,
+    /// How long visitors wait for a link.
+    pub patience: Duration,
+    /// How many of one token are kept; one more is over at once.
+    pub most_away: NonZeroU32,
 }
 
 /// A session as its owner sees it.
@@ -120,21 +131,18 @@ pub(super) enum BindError {
 }
 
 impl Sessions {
-    /// No sessions yet. Names are claimed in `registry` and kept for `grace` after a session has lost its
-    /// last link; visitors wait for `patience`. What runs for a session is one of `tasks` and ends with
-    /// `stop`.
+    /// No sessions yet. Names are claimed in `registry`. What runs for a session is one of `tasks` and ends
+    /// with `stop`.
     pub fn new(
         registry: Registry,
-        grace: Duration,
-        patience: Duration,
+        keeping: Keeping,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         Self {
             live: Arc::default(),
             registry,
-            grace,
-            patience,
+            keeping,
             tasks,
             stop,
         }
@@ -160,7 +168,7 @@ impl Sessions {
         let counted = grant.link().map_err(Unopened::TooManyLinks)?;
         let (secret, id) = (new_secret(), SessionId::random());
         let limits = Arc::clone(grant.limits());
-        let session = Session::new(id, self.patience, limits, self.tasks.clone());
+        let session = Session::new(id, self.keeping.patience, limits, self.tasks.clone());
         let link = session.attach(link, Arrival::Joins, counted);
         let owned = Arc::new(Owned {
             session,
@@ -248,10 +256,13 @@ impl Sessions {
                 () = session.becomes(false) => {}
                 () = &mut over => break,
             }
-            tokio::select! {
-                () = session.becomes(true) => continue,
-                () = sleep(self.grace) => {}
-                () = &mut over => break,
+            // Whoever opens links only to lose them must not fill this server with what nobody will use.
+            if let Some(_away) = owned.grant.away(self.keeping.most_away) {
+                tokio::select! {
+                    () = session.becomes(true) => continue,
+                    () = sleep(self.keeping.grace) => {}
+                    () = &mut over => break,
+                }
             }
             let mut names = owned.names();
             if session.is_online() {
