@@ -36,7 +36,7 @@ pub(crate) async fn dispatch(
     };
     let sight = Sight::of(&request);
     let (head, receive) = request.into_parts();
-    let (asked, ahead) = Asked::new(head, receive);
+    let (asked, ahead) = Asked::new(head, receive, &reply);
     let answer = tokio::select! {
         answer = ask(&tunnel.local, asked, &reply) => answer,
         () = reply.peer_left() => return,
@@ -100,12 +100,12 @@ enum Asked {
 }
 
 impl Asked {
-    fn new(head: Parts, receive: RecvStream) -> (Self, Ahead) {
+    fn new(head: Parts, receive: RecvStream, reply: &Reply) -> (Self, Ahead) {
         if let Some(protocol) = head.extensions.get::<Protocol>().cloned() {
             let request = Request::from_parts(head, ());
             return (Self::Upgrade(request, protocol, receive), Ahead::default());
         }
-        let body = LinkBody::new(receive);
+        let body = reply.body(receive);
         let ahead = body.ahead();
         (Self::Request(Request::from_parts(head, body)), ahead)
     }

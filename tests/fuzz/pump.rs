@@ -348,7 +348,7 @@ async fn link(plan: &Arc<Plan>) {
 
 /// Reads the request and answers it; how the request ended for its reader.
 async fn answer(request: Request<RecvStream>, reply: Reply, plan: Arc<Plan>) -> Got {
-    let body = LinkBody::new(request.into_body());
+    let body = reply.body(request.into_body());
     let ahead = body.ahead();
     let reading = read(body, ahead, &plan.up);
     let mut body = Scripted::new(&plan.down);

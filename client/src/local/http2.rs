@@ -1,10 +1,8 @@
 //! A local app that speaks HTTP/2: one connection for all requests, opened when the first one comes.
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use http::{Request, Response};
 use ngrnotok_common::link::body::LinkBody;
-use ngrnotok_common::link::calling::{AnswerBody, Calling, ExchangeError, exchange};
+use ngrnotok_common::link::calling::{AnswerBody, Calling, ExchangeError, Requests, exchange};
 use ngrnotok_common::link::settings::server_end;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::socket::Socket;
@@ -16,7 +14,7 @@ use super::{Target, Trouble};
 /// The one connection, while it lasts.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    requests: Mutex<Option<SendRequest<Bytes>>>,
+    requests: Mutex<Option<Requests>>,
 }
 
 impl Shared {
@@ -27,16 +25,15 @@ impl Shared {
         tasks: &TaskTracker,
         target: &Target,
         dial: impl FnOnce() -> D,
-    ) -> Result<SendRequest<Bytes>, Trouble>
+    ) -> Result<Requests, Trouble>
     where
         D: Future<Output = Result<Box<dyn Socket>, Trouble>>,
     {
         let mut current = self.requests.lock().await;
-        if let Some(requests) = current.take()
-            && let Ok(ready) = requests.ready().await
+        if let Some(requests) = &*current
+            && requests.raw().ready().await.is_ok()
         {
-            *current = Some(ready.clone());
-            return Ok(ready);
+            return Ok(requests.clone());
         }
         let stream = dial().await?;
         let (requests, calling) = Calling::open(stream, &server_end(), None)
@@ -51,7 +48,7 @@ impl Shared {
 
 /// Sends a request on the connection.
 pub(super) async fn send(
-    requests: SendRequest<Bytes>,
+    requests: Requests,
     request: Request<LinkBody>,
     interim: &mut (dyn FnMut(Response<()>) + Send),
     tasks: &TaskTracker,
@@ -59,7 +56,7 @@ pub(super) async fn send(
 ) -> Result<Response<AnswerBody>, Trouble> {
     let (head, body) = request.into_parts();
     let head = Request::from_parts(head, ());
-    exchange(requests, head, body, interim, tasks)
+    exchange(&requests, head, body, interim, tasks)
         .await
         .map_err(|error| {
             let cause = match &error {

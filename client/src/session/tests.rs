@@ -4,13 +4,11 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use http::Request;
 use ngrnotok_certs::dev::DevAuthority;
 use ngrnotok_certs::tls::{Trust, link_client_config, link_server_config};
 use ngrnotok_common::id::{SessionId, TunnelId};
-use ngrnotok_common::link::calling::Calling;
+use ngrnotok_common::link::calling::{Calling, Requests};
 use ngrnotok_common::link::open::server_end;
 use ngrnotok_common::protocol::CONTROL_PATH;
 use ngrnotok_common::protocol::control::{ServerMessage, Writer};
@@ -84,16 +82,17 @@ impl Link {
 /// The server's end of a link.
 struct Server {
     calling: Calling<server::TlsStream<DuplexStream>>,
-    _requests: SendRequest<Bytes>,
+    _requests: Requests,
     says: Writer<ServerMessage>,
 }
 
 impl Server {
     /// One that has opened the control stream and says nothing on it.
     async fn silent(stream: server::TlsStream<DuplexStream>) -> Self {
-        let (mut requests, mut calling) = server_end(stream).await.unwrap();
+        let (requests, mut calling) = server_end(stream).await.unwrap();
         let post = Request::post(format!("https://ngrnotok{CONTROL_PATH}"));
         let (answer, says) = requests
+            .raw()
             .send_request(post.body(()).unwrap(), false)
             .unwrap();
         tokio::select! {

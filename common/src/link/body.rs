@@ -17,6 +17,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 
+use super::windows::Unread;
 use crate::headers::strip_hop;
 
 /// The body of a message that arrives as a stream of HTTP/2.
@@ -36,6 +37,8 @@ struct Receiving {
     /// Taken off the connection, not yet read: at most the stream's window, which is given back only
     /// as the reader takes bytes.
     ahead: BytesMut,
+    /// Counts `ahead` together with that of the other streams.
+    unread: Unread,
     data_ended: bool,
     broken: Option<h2::Error>,
     /// The reader has asked for more and will be woken by h2 itself.
@@ -48,14 +51,16 @@ struct Receiving {
 const CHUNK: usize = 16 * 1024;
 
 impl LinkBody {
-    /// Wraps the receiving half of a stream.
-    pub fn new(stream: RecvStream) -> Self {
+    /// Wraps the receiving half of a stream. What is taken off the connection before its reader wants it
+    /// counts as `unread`.
+    pub fn new(stream: RecvStream, unread: &Unread) -> Self {
         if stream.is_end_stream() {
             return Self::none();
         }
         Self(Some(Arc::new(Mutex::new(Receiving {
             stream,
             ahead: BytesMut::new(),
+            unread: unread.clone(),
             data_ended: false,
             broken: None,
             reader_waits: false,
@@ -109,6 +114,7 @@ impl Receiving {
         if !self.ahead.is_empty() {
             let n = self.ahead.len().min(CHUNK);
             let chunk = self.ahead.split_to(n).freeze();
+            self.unread.take(n);
             return Poll::Ready(Some(self.hand_out(chunk)));
         }
         if let Some(error) = self.broken.take() {
@@ -157,7 +163,10 @@ impl Receiving {
     fn take_ahead(&mut self, cx: &mut Context<'_>) {
         while !self.data_ended && self.broken.is_none() {
             match self.stream.poll_data(cx) {
-                Poll::Ready(Some(Ok(chunk))) => self.ahead.extend_from_slice(&chunk),
+                Poll::Ready(Some(Ok(chunk))) => {
+                    self.unread.add(chunk.len());
+                    self.ahead.extend_from_slice(&chunk);
+                }
                 Poll::Ready(Some(Err(error))) => self.broken = Some(error),
                 Poll::Ready(None) => self.data_ended = true,
                 Poll::Pending => return,
@@ -167,6 +176,12 @@ impl Receiving {
 
     fn is_end_stream(&self) -> bool {
         self.ahead.is_empty() && self.broken.is_none() && self.stream.is_end_stream()
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.unread.take(self.ahead.len());
     }
 }
 

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::Reason;
 use h2::client::{Builder, SendRequest};
+use h2::{Reason, RecvStream};
 use http::header::EXPECT;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
@@ -22,6 +22,7 @@ use super::body::{Ahead, LinkBody, PumpError, pump};
 use super::io::{Flusher, Gather, gather};
 use super::open::{LinkError, finish_round, in_words};
 use super::ping::{Heartbeat, Latency, Pace};
+use super::windows::{Unread, Windows};
 
 /// A connection on which we send requests. As a future it drives the connection and ends with it: `Ok`
 /// when the peer closed it in good order.
@@ -30,6 +31,7 @@ pub struct Calling<S: AsyncRead + AsyncWrite + Unpin> {
     connection: h2::client::Connection<Gather<S>, Bytes>,
     flusher: Flusher<S>,
     heartbeat: Option<Heartbeat>,
+    windows: Windows,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Calling<S> {
@@ -38,16 +40,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Calling<S> {
         stream: S,
         settings: &Builder,
         pace: Option<Pace>,
-    ) -> Result<(SendRequest<Bytes>, Self), LinkError> {
+    ) -> Result<(Requests, Self), LinkError> {
         let (stream, flusher) = gather(stream);
         let (requests, mut connection) = settings.handshake(stream).await?;
         let pings = connection.ping_pong().expect("taken once");
+        let unread = Unread::default();
         let calling = Self {
             connection,
             flusher,
             heartbeat: pace.map(|pace| Heartbeat::new(pings, pace)),
+            windows: Windows::new(unread.clone()),
         };
-        Ok((requests, calling))
+        Ok((Requests { requests, unread }, calling))
     }
 
     /// The round trip of this connection, if it is measured.
@@ -56,11 +60,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Calling<S> {
     }
 }
 
+/// The way to send requests on a connection; clones send on the same one.
+#[derive(Debug, Clone)]
+pub struct Requests {
+    requests: SendRequest<Bytes>,
+    unread: Unread,
+}
+
+impl Requests {
+    /// For a stream that is no exchange of HTTP.
+    pub fn raw(&self) -> SendRequest<Bytes> {
+        self.requests.clone()
+    }
+
+    /// The body of an answer to a [`raw`](Self::raw) request.
+    pub fn body(&self, received: RecvStream) -> AnswerBody {
+        AnswerBody {
+            body: LinkBody::new(received, &self.unread),
+            _upload: None,
+        }
+    }
+
+    /// How many streams the peer lets be open at once, once its SETTINGS are there.
+    pub fn most_streams(&self) -> usize {
+        self.requests.current_max_send_streams()
+    }
+
+    /// Whether the peer takes extended CONNECT (RFC 8441).
+    pub fn carry_upgrades(&self) -> bool {
+        self.requests.is_extended_connect_protocol_enabled()
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Future for Calling<S> {
     type Output = Result<(), LinkError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        let round_trip = this.heartbeat.as_ref().and_then(Heartbeat::shortest);
+        if let Some(window) = this.windows.next(this.flusher.received(), round_trip)
+            && this.connection.set_initial_window_size(window).is_ok()
+        {
+            this.windows.announced(window);
+        }
         let connection = Pin::new(&mut this.connection).poll(cx);
         let rest = finish_round(this.heartbeat.as_mut(), &this.flusher, cx);
         match connection {
@@ -93,7 +135,7 @@ pub enum ExchangeError {
 ///
 /// Cancel safety: dropping the future, or later the body of the answer, resets the stream with CANCEL.
 pub async fn exchange<B>(
-    mut requests: SendRequest<Bytes>,
+    requests: &Requests,
     head: Request<()>,
     body: B,
     interim: &mut (dyn FnMut(Response<()>) + Send),
@@ -104,7 +146,7 @@ where
 {
     let bodiless = body.is_end_stream();
     let mut held = expects_continue(&head).then(|| Box::pin(sleep(CONTINUE_LIMIT)));
-    let (mut answer, stream) = requests.send_request(head, bodiless)?;
+    let (mut answer, stream) = requests.raw().send_request(head, bodiless)?;
     let mut upload = (!bodiless).then(|| Box::pin(pump(body, stream, Reason::CANCEL)));
 
     // Most uploads end before the answer begins, so they run right here; what is left of one then gets
@@ -151,7 +193,7 @@ where
         AbortOnDropHandle::new(tasks.spawn(rest))
     });
     Ok(answer.map(|stream| AnswerBody {
-        body: LinkBody::new(stream),
+        body: LinkBody::new(stream, &requests.unread),
         _upload: upload,
     }))
 }
@@ -170,14 +212,6 @@ pub struct AnswerBody {
 }
 
 impl AnswerBody {
-    /// A body without an upload beside it.
-    pub fn new(body: LinkBody) -> Self {
-        Self {
-            body,
-            _upload: None,
-        }
-    }
-
     /// The driver of what is still to come.
     pub fn ahead(&self) -> Ahead {
         self.body.ahead()

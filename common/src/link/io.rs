@@ -189,11 +189,16 @@ pub(super) struct Flusher<S>(Arc<Mutex<Gathered<S>>>);
 struct Gathered<S> {
     stream: S,
     held: Option<Buffer>,
+    received: u64,
 }
 
 /// Splits a stream into the side for h2 and the side for the task that drives it.
 pub(super) fn gather<S>(stream: S) -> (Gather<S>, Flusher<S>) {
-    let shared = Arc::new(Mutex::new(Gathered { stream, held: None }));
+    let shared = Arc::new(Mutex::new(Gathered {
+        stream,
+        held: None,
+        received: 0,
+    }));
     (Gather(Arc::clone(&shared)), Flusher(shared))
 }
 
@@ -204,6 +209,13 @@ impl<S: AsyncWrite + Unpin> Flusher<S> {
         let mut shared = lock(&self.0);
         ready!(shared.poll_drain(cx))?;
         Pin::new(&mut shared.stream).poll_flush(cx)
+    }
+}
+
+impl<S> Flusher<S> {
+    /// Bytes that have come in so far.
+    pub(super) fn received(&self) -> u64 {
+        lock(&self.0).received
     }
 }
 
@@ -283,7 +295,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.0).stream).poll_read(cx, out)
+        let mut shared = lock(&self.0);
+        let before = out.filled().len();
+        ready!(Pin::new(&mut shared.stream).poll_read(cx, out))?;
+        shared.received += (out.filled().len() - before) as u64;
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`open`] turns a connected stream into an end of a link, [`calling`] and [`serving`] are the two
 //! roles of HTTP/2, shared with the edge and with local apps that speak it, [`settings`] holds every number of it,
-//! [`body`] moves bytes between streams and HTTP bodies under back-pressure, [`ping`] notices when
+//! [`body`] moves bytes between streams and HTTP bodies under back-pressure, [`windows`] says how far they
+//! may run ahead, [`ping`] notices when
 //! the other end is gone, and [`io`] sits between h2, TLS and the socket so that many small frames
 //! cost one write.
 
@@ -13,3 +14,4 @@ pub mod open;
 pub mod ping;
 pub mod serving;
 pub mod settings;
+pub mod windows;

@@ -3,12 +3,10 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::calling::Calling;
+use super::calling::{Calling, Requests};
 use super::io::Flusher;
 use super::ping::{Heartbeat, Pace, Stopped};
 use super::serving::Serving;
@@ -40,7 +38,7 @@ pub fn in_words(error: &h2::Error) -> String {
 }
 
 /// Opens the server's end, which is the HTTP/2 client, on a stream that has been upgraded.
-pub async fn server_end<S>(stream: S) -> Result<(SendRequest<Bytes>, Calling<S>), LinkError>
+pub async fn server_end<S>(stream: S) -> Result<(Requests, Calling<S>), LinkError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -53,7 +51,8 @@ pub async fn client_end<S>(stream: S) -> Result<Serving<S>, LinkError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    Serving::open(stream, &settings::client_end(), Pace::LINK).await
+    let serving = Serving::open(stream, &settings::client_end(), Pace::LINK).await?;
+    Ok(serving.growing())
 }
 
 /// What follows each round of h2: the heartbeat, then one write of all that the round produced.

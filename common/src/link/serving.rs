@@ -13,10 +13,11 @@ use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::body::{PumpError, pump};
+use super::body::{LinkBody, PumpError, pump};
 use super::io::{Flusher, Gather, gather};
 use super::open::{LinkError, finish_round};
 use super::ping::{Heartbeat, Latency, Pace};
+use super::windows::{Unread, Windows};
 
 /// A connection on which requests arrive as streams. [`Serving::accept`] drives it.
 #[must_use = "a connection moves only while requests are accepted from it"]
@@ -24,6 +25,9 @@ pub struct Serving<S: AsyncRead + AsyncWrite + Unpin> {
     connection: h2::server::Connection<Gather<S>, Bytes>,
     flusher: Flusher<S>,
     heartbeat: Heartbeat,
+    unread: Unread,
+    /// None where the peer is a stranger, who gets what the settings say and nothing more.
+    windows: Option<Windows>,
 }
 
 /// One request, with the way to answer it.
@@ -50,7 +54,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             connection,
             flusher,
             heartbeat: Heartbeat::new(pings, pace),
+            unread: Unread::default(),
+            windows: None,
         })
+    }
+
+    /// Lets the windows of streams grow as the connection turns out to be long and fast.
+    pub(super) fn growing(self) -> Self {
+        Self {
+            windows: Some(Windows::new(self.unread.clone())),
+            ..self
+        }
     }
 
     /// The round trip of this connection.
@@ -71,10 +85,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Incoming>, LinkError>> {
+        if let Some(windows) = &mut self.windows
+            && let Some(window) = windows.next(self.flusher.received(), self.heartbeat.shortest())
+            && self.connection.set_initial_window_size(window).is_ok()
+        {
+            windows.announced(window);
+        }
         let accepted = self.connection.poll_accept(cx);
         // The round goes on while there are requests; its writes leave together at its end.
         if let Poll::Ready(Some(Ok((request, respond)))) = accepted {
-            return Poll::Ready(Ok(Some((request, Reply::new(respond)))));
+            let reply = Reply::new(respond, self.unread.clone());
+            return Poll::Ready(Ok(Some((request, reply))));
         }
         let rest = finish_round(Some(&mut self.heartbeat), &self.flusher, cx);
         match accepted {
@@ -108,6 +129,7 @@ pub struct Reply(Arc<Mutex<Replying>>);
 #[derive(Debug)]
 struct Replying {
     respond: SendResponse<Bytes>,
+    unread: Unread,
     interim_answers_left: u8,
 }
 
@@ -116,11 +138,17 @@ struct Replying {
 const INTERIM_ANSWERS: u8 = 16;
 
 impl Reply {
-    fn new(respond: SendResponse<Bytes>) -> Self {
+    fn new(respond: SendResponse<Bytes>, unread: Unread) -> Self {
         Self(Arc::new(Mutex::new(Replying {
             respond,
+            unread,
             interim_answers_left: INTERIM_ANSWERS,
         })))
+    }
+
+    /// The body of the request.
+    pub fn body(&self, received: RecvStream) -> LinkBody {
+        LinkBody::new(received, &self.lock().unread)
     }
 
     /// Passes an interim answer on (RFC 9110 §15.2); 101 has no meaning in HTTP/2.

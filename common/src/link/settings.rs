@@ -2,16 +2,27 @@
 
 use std::time::Duration;
 
-/// How much of one stream the receiver lets the sender send ahead: 1 MiB.
+/// How much of one stream the receiver lets the sender send ahead at first: 256 KiB. It grows as the
+/// link turns out to be long and fast, see [`windows`](super::windows).
 ///
-/// One stream moves at most this much per round trip (20 MiB/s at 50 ms). It is also the most that a
-/// visitor who never reads makes each end hold, so 64 of them cost 64 MiB.
-pub const STREAM_WINDOW: u32 = 1024 * 1024;
+/// One stream moves at most this much per round trip. It is also the most that a visitor who never reads
+/// makes each end hold, so 64 of them cost 16 MiB.
+pub const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// It does not grow beyond 8 MiB: 160 MiB/s at 50 ms.
+pub const MOST_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// What a stream may send ahead while readers are slow and much lies unread: 64 KiB.
+pub const CROWDED_WINDOW: u32 = 64 * 1024;
+
+/// Bytes of one link that may lie unread before its streams get [`CROWDED_WINDOW`]: 64 MiB. With what is
+/// on its way by then, and [`CROWDED_WINDOW`] × [`MAX_STREAMS`], it bounds the memory of a link.
+pub const MOST_UNREAD: usize = 64 * 1024 * 1024;
 
 /// The window of the whole connection: 2³¹−1 bytes, the largest there is (RFC 9113 §6.9.1).
 ///
 /// It must never be the limit: with a smaller one a few visitors who do not read use it up and stop
-/// every other stream. Memory is bounded by [`STREAM_WINDOW`] × [`MAX_STREAMS`] instead.
+/// every other stream. Memory is bounded by [`MOST_UNREAD`] instead.
 pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// Streams open at once on one link: 2048. One more visitor is told so (503), never left waiting.

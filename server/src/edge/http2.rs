@@ -125,7 +125,7 @@ async fn exchange(
     // What follows a CONNECT is no body.
     let (body, receive) = match head.method == Method::CONNECT {
         true => (LinkBody::none(), Some(receive)),
-        false => (LinkBody::new(receive), None),
+        false => (reply.body(receive), None),
     };
     let wants_head_only = head.method == Method::HEAD;
     let request = Request::from_parts(head, body);

@@ -13,11 +13,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use http::{Request, StatusCode};
 use ngrnotok_certs::Identities;
 use ngrnotok_common::hostname::Name;
+use ngrnotok_common::link::calling::Requests;
 use ngrnotok_common::link::io::{ReadAhead, tune};
 use ngrnotok_common::link::open::{LinkError, server_end};
 use ngrnotok_common::link::settings::OPEN_LIMIT;
@@ -304,12 +303,12 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 async fn open_control(
-    requests: &SendRequest<Bytes>,
+    requests: &Requests,
 ) -> Result<(Reader<ClientMessage>, Writer<ServerMessage>), GateError> {
     let request = Request::post(format!("https://ngrnotok{CONTROL_PATH}"))
         .body(())
         .expect("a constant request is valid");
-    let (answer, stream) = requests.clone().send_request(request, false)?;
+    let (answer, stream) = requests.raw().send_request(request, false)?;
     let answer = answer.await?;
     if answer.status() != StatusCode::OK {
         return Err(GateError::Protocol("refused the control stream"));

@@ -6,11 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use h2::Reason;
-use h2::client::SendRequest;
 use http::{Method, Request, Response};
 use http_body::Body;
-use ngrnotok_common::link::body::LinkBody;
-use ngrnotok_common::link::calling::{AnswerBody, ExchangeError, exchange};
+use ngrnotok_common::link::calling::{ExchangeError, Requests, exchange};
 use ngrnotok_common::link::open::in_words;
 use ngrnotok_common::protocol::cause::{Cause, Limit, LimitName};
 use ngrnotok_common::protocol::stream::SWITCHED;
@@ -25,7 +23,7 @@ use super::{Counted, PacedEnd, SessionBody, ShardId, Switch};
 /// A link on which the client waits for requests.
 pub struct Link {
     shard: ShardId,
-    requests: SendRequest<Bytes>,
+    requests: Requests,
     slots: Slots,
     opened: AtomicU32,
     most_requests: u32,
@@ -85,9 +83,9 @@ impl Link {
     ///
     /// `requests` must know the peer's SETTINGS already, for its limit of streams is taken here. After
     /// `most_requests` the link wants to be replaced.
-    pub fn new(shard: ShardId, requests: SendRequest<Bytes>, most_requests: u32) -> Self {
+    pub fn new(shard: ShardId, requests: Requests, most_requests: u32) -> Self {
         // One stream is the control stream's.
-        let limit = requests.current_max_send_streams().saturating_sub(1);
+        let limit = requests.most_streams().saturating_sub(1);
         Self {
             shard,
             requests,
@@ -145,7 +143,7 @@ impl Link {
 
     /// Whether the client at the other end can carry upgrades.
     pub(super) fn carries_upgrades(&self) -> bool {
-        self.requests.is_extended_connect_protocol_enabled()
+        self.requests.carry_upgrades()
     }
 
     /// Carries one request; see [`Session::send`](super::Session::send).
@@ -160,7 +158,7 @@ impl Link {
         B: Body<Data = Bytes, Error: Send> + Send + 'static,
     {
         let slot = self.take_slot()?;
-        let answer = exchange(self.requests.clone(), head, body, interim, uploads)
+        let answer = exchange(&self.requests, head, body, interim, uploads)
             .await
             .map_err(|error| match error {
                 ExchangeError::Upload => Failure::Upload,
@@ -174,12 +172,12 @@ impl Link {
         let slot = self.take_slot()?;
         let (answer, stream) = self
             .requests
-            .clone()
+            .raw()
             .send_request(head, false)
             .map_err(|error| failure(&error))?;
         let answer = answer.await.map_err(|error| failure(&error))?;
         if !answer.headers().contains_key(SWITCHED) {
-            let body = |received| SessionBody::new(AnswerBody::new(LinkBody::new(received)), slot);
+            let body = |received| SessionBody::new(self.requests.body(received), slot);
             return Ok(Switch::Refused(answer.map(body)));
         }
         let (head, received) = answer.into_parts();

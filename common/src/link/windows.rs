@@ -1,0 +1,165 @@
+//! How far a link lets each of its streams run ahead of its reader.
+//!
+//! One stream moves at most one window a round trip, so a long link needs a large one. A short one needs
+//! a small one: whatever is on its way stands in front of the next small answer. So each end measures what
+//! its link brings, in bytes a round trip, and announces that. When readers are slow and much lies unread,
+//! it announces little until they have caught up; that is what bounds memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::settings::{CROWDED_WINDOW, MOST_UNREAD, MOST_WINDOW, STREAM_WINDOW};
+
+/// The rate is looked at each time that so much has come: 128 KiB.
+const STEP: u64 = 128 * 1024;
+
+/// Bytes of one connection that were taken off it and have not been read, by all its streams together;
+/// clones count the same ones.
+#[derive(Debug, Clone, Default)]
+pub struct Unread(Arc<AtomicUsize>);
+
+impl Unread {
+    pub(super) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn take(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// How many there are now.
+    pub fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one end of a link announces as the window of its streams.
+#[derive(Debug)]
+pub(super) struct Windows {
+    /// What the peer was told last.
+    announced: u32,
+    /// What the link is worth.
+    measured: u32,
+    unread: Unread,
+    crowded: bool,
+    /// The last look at the rate: how much had come by when.
+    mark: (u64, Instant),
+}
+
+impl Windows {
+    /// Those of a connection that begins, with [`STREAM_WINDOW`].
+    pub(super) fn new(unread: Unread) -> Self {
+        Self {
+            announced: STREAM_WINDOW,
+            measured: STREAM_WINDOW,
+            unread,
+            crowded: false,
+            mark: (0, Instant::now()),
+        }
+    }
+
+    /// The window to announce, if it is another one than before. So many bytes have come since the
+    /// connection began, and its shortest round trip took so long.
+    pub(super) fn next(&mut self, received: u64, round_trip: Option<Duration>) -> Option<u32> {
+        if received - self.mark.0 >= STEP {
+            self.measure(received, round_trip);
+        }
+        let unread = self.unread.bytes();
+        // Between the two limits nothing changes, so that it does not swing.
+        self.crowded = unread > MOST_UNREAD || self.crowded && unread > MOST_UNREAD / 2;
+        let wanted = match self.crowded {
+            true => CROWDED_WINDOW,
+            false => self.measured,
+        };
+        (wanted != self.announced).then_some(wanted)
+    }
+
+    /// The peer was told.
+    pub(super) fn announced(&mut self, window: u32) {
+        self.announced = window;
+    }
+
+    fn measure(&mut self, received: u64, round_trip: Option<Duration>) {
+        let now = Instant::now();
+        let (before, since) = std::mem::replace(&mut self.mark, (received, now));
+        let Some(round_trip) = round_trip else {
+            return;
+        };
+        // A microsecond is less than any clock here tells apart.
+        let took = (now - since).as_micros().max(1);
+        let each_trip = u128::from(received - before) * round_trip.as_micros() / took;
+        let each_trip = u32::try_from(each_trip)
+            .unwrap_or(u32::MAX)
+            .min(MOST_WINDOW);
+        // In powers of two, because each change costs the peer a walk over its streams. A link that is
+        // slower for a while keeps what it has: it is the same link.
+        self.measured = self.measured.max(each_trip.next_power_of_two());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    /// Receives at a rate, in bytes a millisecond, and tells the window at the end.
+    async fn after(round_trip: Duration, rate: u64, milliseconds: u64) -> u32 {
+        let (mut windows, mut received) = (Windows::new(Unread::default()), 0);
+        for _ in 0..milliseconds {
+            advance(MILLISECOND).await;
+            received += rate;
+            if let Some(window) = windows.next(received, Some(round_trip)) {
+                windows.announced(window);
+            }
+        }
+        windows.announced
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_grows_with_rate_and_round_trip() {
+        // 1 GB/s with 0.1 ms: 100 kB are on their way.
+        assert_eq!(
+            after(MILLISECOND / 10, 1_000_000, 1000).await,
+            STREAM_WINDOW
+        );
+        // 12.5 MB/s with 50 ms: 625 kB.
+        assert_eq!(after(50 * MILLISECOND, 12_500, 1000).await, 1024 * 1024);
+        // 125 MB/s with 50 ms: 6.25 MB.
+        assert_eq!(after(50 * MILLISECOND, 125_000, 1000).await, MOST_WINDOW);
+        assert_eq!(after(1000 * MILLISECOND, 125_000, 1000).await, MOST_WINDOW);
+        // A trickle needs nothing.
+        assert_eq!(after(50 * MILLISECOND, 100, 10_000).await, STREAM_WINDOW);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_round_trip_nothing_is_known() {
+        let mut windows = Windows::new(Unread::default());
+        for step in 1..100 {
+            advance(MILLISECOND).await;
+            assert_eq!(windows.next(step * 1_000_000, None), None);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_much_lies_unread_little_more_may_come() {
+        let unread = Unread::default();
+        let mut windows = Windows::new(unread.clone());
+        unread.add(MOST_UNREAD);
+        assert_eq!(windows.next(0, None), None);
+        unread.add(1);
+        assert_eq!(windows.next(0, None), Some(CROWDED_WINDOW));
+        // It is said until the peer was told.
+        assert_eq!(windows.next(0, None), Some(CROWDED_WINDOW));
+        windows.announced(CROWDED_WINDOW);
+        unread.take(MOST_UNREAD / 2);
+        assert_eq!(windows.next(0, None), None, "not yet");
+        unread.take(1);
+        assert_eq!(windows.next(0, None), Some(STREAM_WINDOW));
+    }
+}
