@@ -102,8 +102,17 @@ impl Windows {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::advance;
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::{BodyExt as _, Empty, Full};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex, split};
+    use tokio::sync::mpsc;
+    use tokio::task::JoinSet;
+    use tokio::time::{advance, sleep_until};
+    use tokio_util::task::TaskTracker;
 
+    use super::super::calling::exchange;
+    use super::super::open::{client_end, server_end};
     use super::*;
 
     const MILLISECOND: Duration = Duration::from_millis(1);
@@ -161,5 +170,65 @@ mod tests {
         assert_eq!(windows.next(0, None), None, "not yet");
         unread.take(1);
         assert_eq!(windows.next(0, None), Some(STREAM_WINDOW));
+    }
+
+    /// A pipe on which every byte is under way for so long.
+    fn pipe(tasks: &mut JoinSet<()>, delay: Duration) -> (DuplexStream, DuplexStream) {
+        let [(near, near_end), (far, far_end)] = [(); 2].map(|()| duplex(1 << 20));
+        let (from_near, to_near) = split(near_end);
+        let (from_far, to_far) = split(far_end);
+        for (mut from, mut to) in [(from_near, to_far), (from_far, to_near)] {
+            let (send, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(1 << 16);
+            tasks.spawn(async move {
+                let mut bytes = vec![0; 1 << 14];
+                while let Ok(n @ 1..) = from.read(&mut bytes).await {
+                    let due = (Instant::now() + delay, bytes[..n].to_vec());
+                    send.send(due).await.expect("the other half runs");
+                }
+            });
+            tasks.spawn(async move {
+                while let Some((due, bytes)) = under_way.recv().await {
+                    sleep_until(due).await;
+                    to.write_all(&bytes).await.expect("both ends live");
+                }
+            });
+        }
+        (near, far)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_link_carries_more_than_its_first_window_a_round_trip() {
+        const SIZE: usize = 16 << 20;
+        let mut tasks = JoinSet::new();
+        let (near, far) = pipe(&mut tasks, 25 * MILLISECOND);
+        let (opened, client) = tokio::join!(
+            async {
+                let (requests, calling) = server_end(far).await.unwrap();
+                tasks.spawn(async { drop(calling.await) });
+                requests
+            },
+            client_end(near)
+        );
+        let mut client = client.unwrap();
+        let answering = async {
+            let (_, reply) = client.accept().await.unwrap().expect("a request");
+            let mut body = Full::new(Bytes::from(vec![0; SIZE]));
+            let sending = async move { reply.send(Response::new(&mut body)).await };
+            tokio::join!(sending, client.accept()).0
+        };
+        let began = Instant::now();
+        let visiting = async {
+            let request = Request::get("https://app.test/").body(()).unwrap();
+            let (uploads, no_body) = (TaskTracker::new(), Empty::<Bytes>::new());
+            let answer = exchange(&opened, request, no_body, &mut |_| {}, &uploads).await;
+            let body = answer.unwrap().into_body().collect().await.unwrap();
+            assert_eq!(body.to_bytes().len(), SIZE);
+        };
+        tokio::select! {
+            () = visiting => {}
+            answered = answering => panic!("{answered:?}"),
+        }
+        let trips = began.elapsed().as_millis() / 50;
+        assert!(trips < 20, "{trips} round trips; with the first window they would be 64");
     }
 }
