@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use h2::RecvStream;
 use h2::ext::Protocol;
-use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use ngrnotok_common::link::body::{Ahead, LinkBody, PumpError};
 use ngrnotok_common::link::serving::Reply;
@@ -24,69 +23,73 @@ use crate::requests::{Seen, Witness};
 ///
 /// A server that resets the stream, because its visitor has left, drops the exchange with the local app
 /// wherever it stands.
-pub(crate) async fn dispatch(
+///
+/// Not an `async fn`: that would hold what it is given twice, and every request has one of these.
+pub(crate) fn dispatch(
     tunnels: Arc<[Served]>,
     witness: Witness,
     request: Request<RecvStream>,
     reply: Reply,
-) {
-    let Some(tunnel) = tunnel_of(&tunnels, &request) else {
-        refuse(&reply, Cause::TunnelNotFound);
-        return;
-    };
+) -> impl Future<Output = ()> {
+    let place = tunnel_of(&request);
     let sight = Sight::of(&request);
-    let (head, receive) = request.into_parts();
-    let (asked, ahead) = Asked::new(head, receive, &reply);
-    let answer = tokio::select! {
-        answer = ask(&tunnel.local, asked, &reply) => answer,
-        () = reply.peer_left() => return,
-        never = ahead.clone().drive() => match never {},
-    };
-    let refused = |server: &'static str| {
-        tunnel.local.told_of_refusal();
-        witness.hint(format!(
-            "{server} refuses visitors by the public host name; start ngrnotok with --dev, or put dev = true into the config file"
-        ));
-    };
-    match answer {
-        Ok(Answer::Ordinary(answer)) => {
-            let suspected = match tunnel.local.may_refuse_host() {
-                true => refusal::suspected(answer.status(), sight.uri.path()),
-                false => &[],
-            };
-            witness.note(|| sight.with(tunnel, answer.status(), None));
-            let (head, mut body) = answer.into_parts();
-            let mut looked = Looked::new(&mut body, suspected, &refused);
-            let answer = Response::from_parts(head, &mut looked);
-            let sent = tokio::select! {
-                sent = reply.send(answer) => sent,
-                // The rest of an upload.
-                never = ahead.drive() => match never {},
-            };
-            match sent {
-                Ok(()) => tunnel.local.done(body),
-                Err(PumpError::Body(error)) => debug!(%error, "the local app broke off"),
-                // The visitor has left.
-                Err(PumpError::Stream(_)) => {}
+    let (mut asked, ahead) = Asked::new(request, &reply);
+    async move {
+        let Some(tunnel) = place.and_then(|place| tunnels.get(place)) else {
+            refuse(&reply, Cause::TunnelNotFound);
+            return;
+        };
+        let answer = tokio::select! {
+            answer = ask(&tunnel.local, &mut asked, &reply) => answer,
+            () = reply.peer_left() => return,
+            never = ahead.clone().drive() => match never {},
+        };
+        let refused = |server: &'static str| {
+            tunnel.local.told_of_refusal();
+            witness.hint(format!(
+                "{server} refuses visitors by the public host name; start ngrnotok with --dev, or put dev = true into the config file"
+            ));
+        };
+        match answer {
+            Ok(Answer::Ordinary(answer)) => {
+                let suspected = match tunnel.local.may_refuse_host() {
+                    true => refusal::suspected(answer.status(), sight.uri.path()),
+                    false => &[],
+                };
+                witness.note(|| sight.with(tunnel, answer.status(), None));
+                let (head, mut body) = answer.into_parts();
+                let mut looked = Looked::new(&mut body, suspected, &refused);
+                let answer = Response::from_parts(head, &mut looked);
+                let sent = tokio::select! {
+                    sent = reply.send(answer) => sent,
+                    // The rest of an upload.
+                    never = ahead.drive() => match never {},
+                };
+                match sent {
+                    Ok(()) => tunnel.local.done(body),
+                    Err(PumpError::Body(error)) => debug!(%error, "the local app broke off"),
+                    // The visitor has left.
+                    Err(PumpError::Stream(_)) => {}
+                }
             }
-        }
-        Ok(Answer::Switched(head, local, receive)) => {
-            witness.note(|| sight.with(tunnel, StatusCode::SWITCHING_PROTOCOLS, None));
-            let Ok(send) = reply.begin(head, false) else {
-                return;
-            };
-            if let Err(error) = splice(SocketEnd(local), StreamEnd::new(send, receive)).await {
-                debug!(%error, "an upgraded stream broke");
+            Ok(Answer::Switched(head, local, receive)) => {
+                witness.note(|| sight.with(tunnel, StatusCode::SWITCHING_PROTOCOLS, None));
+                let Ok(send) = reply.begin(head, false) else {
+                    return;
+                };
+                if let Err(error) = splice(SocketEnd(local), StreamEnd::new(send, receive)).await {
+                    debug!(%error, "an upgraded stream broke");
+                }
             }
-        }
-        Err(trouble) => {
-            refuse(&reply, trouble.cause);
-            let server = refusal::behind(trouble.cause, sight.uri.path());
-            witness.note(|| sight.with(tunnel, trouble.cause.status(), Some(trouble)));
-            if let Some(server) = server
-                && tunnel.local.may_refuse_host()
-            {
-                refused(server);
+            Err(trouble) => {
+                refuse(&reply, trouble.cause);
+                let server = refusal::behind(trouble.cause, sight.uri.path());
+                witness.note(|| sight.with(tunnel, trouble.cause.status(), Some(trouble)));
+                if let Some(server) = server
+                    && tunnel.local.may_refuse_host()
+                {
+                    refused(server);
+                }
             }
         }
     }
@@ -95,15 +98,27 @@ pub(crate) async fn dispatch(
 /// What a stream is. Decided once.
 enum Asked {
     Request(Request<LinkBody>),
-    /// Extended CONNECT (RFC 8441): the rest of the stream is no body.
-    Upgrade(Request<()>, Protocol, RecvStream),
+    /// Taken when it is asked.
+    Upgrade(Option<Box<Upgrade>>),
+}
+
+/// Extended CONNECT (RFC 8441): the rest of the stream is no body.
+struct Upgrade {
+    head: Request<()>,
+    protocol: Protocol,
+    receive: RecvStream,
 }
 
 impl Asked {
-    fn new(head: Parts, receive: RecvStream, reply: &Reply) -> (Self, Ahead) {
+    fn new(request: Request<RecvStream>, reply: &Reply) -> (Self, Ahead) {
+        let (head, receive) = request.into_parts();
         if let Some(protocol) = head.extensions.get::<Protocol>().cloned() {
-            let request = Request::from_parts(head, ());
-            return (Self::Upgrade(request, protocol, receive), Ahead::default());
+            let upgrade = Box::new(Upgrade {
+                head: Request::from_parts(head, ()),
+                protocol,
+                receive,
+            });
+            return (Self::Upgrade(Some(upgrade)), Ahead::default());
         }
         let body = reply.body(receive);
         let ahead = body.ahead();
@@ -117,21 +132,30 @@ enum Answer {
     Switched(Response<()>, Switched, RecvStream),
 }
 
-async fn ask(local: &Local, asked: Asked, reply: &Reply) -> Result<Answer, Trouble> {
+async fn ask(local: &Local, asked: &mut Asked, reply: &Reply) -> Result<Answer, Trouble> {
     match asked {
         Asked::Request(request) => {
             let wanted = request.headers().contains_key(stream::INTERIM);
             let interim = wanted.then(|| reply.clone());
             local.exchange(request, interim).await.map(Answer::Ordinary)
         }
-        Asked::Upgrade(request, protocol, receive) => {
-            let switch = Box::pin(local.switch(request, protocol.as_str()));
-            Ok(match switch.await? {
-                Switch::Agreed(head, socket) => Answer::Switched(head, socket, receive),
-                Switch::Refused(answer) => Answer::Ordinary(answer),
-            })
+        Asked::Upgrade(upgrade) => {
+            let upgrade = upgrade.take().expect("it is asked once");
+            Box::pin(switch(local, *upgrade)).await
         }
     }
+}
+
+async fn switch(local: &Local, upgrade: Upgrade) -> Result<Answer, Trouble> {
+    let Upgrade {
+        head,
+        protocol,
+        receive,
+    } = upgrade;
+    Ok(match local.switch(head, protocol.as_str()).await? {
+        Switch::Agreed(head, socket) => Answer::Switched(head, socket, receive),
+        Switch::Refused(answer) => Answer::Ordinary(answer),
+    })
 }
 
 /// What is remembered of a request to be shown.
@@ -169,9 +193,10 @@ impl Sight {
     }
 }
 
-fn tunnel_of<'a>(tunnels: &'a [Served], request: &Request<RecvStream>) -> Option<&'a Served> {
+/// The place of the tunnel among ours.
+fn tunnel_of(request: &Request<RecvStream>) -> Option<usize> {
     let id = request.headers().get(stream::TUNNEL)?.to_str().ok()?;
-    tunnels.get(id.parse::<usize>().ok()?)
+    id.parse().ok()
 }
 
 /// Answers in the name of the client itself; the server makes a page of it.

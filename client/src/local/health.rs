@@ -33,7 +33,7 @@ impl Local {
         *request.uri_mut() = Uri::from(path.clone());
         let host = self.rewrite.own_host().clone();
         request.headers_mut().insert(HOST, host);
-        match self.exchange(request, None).await {
+        match self.exchange(&mut request, None).await {
             Ok(answer) => answer.status().is_success() || answer.status().is_redirection(),
             Err(_) => false,
         }

@@ -97,20 +97,23 @@ impl Local {
     /// there. Give the body back with [`Local::done`] when it has been read to its end. Interim answers
     /// go to `interim`, if somebody wants them.
     ///
+    /// The request is taken out of its place: futures hold every argument that they own twice, and that of
+    /// each request should be small.
+    ///
     /// Cancel safety: dropping the future, or the body before its end, closes the connection, and the
     /// app sees its caller leave.
     pub async fn exchange(
         &self,
-        mut request: Request<LinkBody>,
+        request: &mut Request<LinkBody>,
         interim: Option<Reply>,
     ) -> Result<Response<LocalBody>, Trouble> {
         if *self.target() == Target::Hello {
-            let answer = Box::pin(hello::answer(request)).await;
+            let answer = Box::pin(hello::answer(taken(request))).await;
             return Ok(answer.map(LocalBody::Own));
         }
-        let public = self.for_app(&mut request);
+        let public = self.for_app(request);
         let webpack = self.webpack.as_ref();
-        let webpack = webpack.map(|webpack| (webpack, webpack.request(&mut request)));
+        let webpack = webpack.map(|webpack| (webpack, webpack.request(request)));
         let mut answer = if self.offers_http2 {
             Box::pin(self.send_either(request, interim)).await?
         } else {
@@ -192,7 +195,7 @@ impl Local {
     /// HTTP/2 if the app speaks it. What it speaks over TLS is known once ALPN has found it out.
     async fn send_either(
         &self,
-        request: Request<LinkBody>,
+        request: &mut Request<LinkBody>,
         interim: Option<Reply>,
     ) -> Result<Response<LocalBody>, Trouble> {
         if self.speaks_http2.load(Ordering::Relaxed) {
@@ -218,7 +221,7 @@ impl Local {
 
     async fn send_http2<D>(
         &self,
-        mut request: Request<LinkBody>,
+        request: &mut Request<LinkBody>,
         interim: Option<Reply>,
         dial: impl FnOnce() -> D,
     ) -> Result<Response<LocalBody>, Trouble>
@@ -227,25 +230,25 @@ impl Local {
     {
         let target = self.target();
         let requests = self.shared.connection(&self.tasks, target, dial).await?;
-        in_http2(&mut request, matches!(target, Target::Https { .. }));
+        in_http2(request, matches!(target, Target::Https { .. }));
         let mut pass = |mut head: Response<()>| {
             if let Some(reply) = &interim {
                 headers::strip_hop(head.headers_mut());
                 reply.interim(head);
             }
         };
-        let answer = http2::send(requests, request, &mut pass, &self.tasks, target).await?;
+        let answer = http2::send(requests, taken(request), &mut pass, &self.tasks, target).await?;
         Ok(answer.map(LocalBody::Http2))
     }
 
     /// Sends a request on `connection`, on one from the pool, or on a fresh one.
     async fn send_http1(
         &self,
-        mut request: Request<LinkBody>,
+        request: &mut Request<LinkBody>,
         interim: Option<Reply>,
         connection: Option<(Connection, bool)>,
     ) -> Result<Response<LocalBody>, Trouble> {
-        in_http1(&mut request);
+        in_http1(request);
         // hyper frames a body of unknown length by itself only where the method makes one likely.
         let headers = request.headers();
         if !headers.contains_key(CONTENT_LENGTH) && !request.body().is_end_stream() {
@@ -253,7 +256,7 @@ impl Local {
             request.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
         if let Some(reply) = interim {
-            on_informational(&mut request, move |head| {
+            on_informational(request, move |head| {
                 let mut interim = Response::new(());
                 *interim.status_mut() = head.status();
                 *interim.headers_mut() = head.headers().clone();
@@ -275,28 +278,28 @@ impl Local {
     pub(super) async fn send_on(
         &self,
         connection: Option<(Connection, bool)>,
-        mut request: Request<LinkBody>,
+        request: &mut Request<LinkBody>,
     ) -> Result<(Response<Incoming>, Connection), Trouble> {
         let mut known = connection.or_else(|| self.pool.take());
         loop {
             // Apps close idle connections when they like, also in the moment in which we use one.
             let again = match &known {
-                Some((_, true)) => repeatable(&request),
+                Some((_, true)) => repeatable(request),
                 _ => None,
             };
             let mut connection = match known.take() {
                 Some((connection, _)) => connection,
                 None => Box::pin(self.connect()).await?,
             };
-            let mut failed = match connection.try_send_request(request).await {
+            let mut failed = match connection.try_send_request(taken(request)).await {
                 Ok(answer) => return Ok((answer, connection)),
                 Err(failed) => failed,
             };
-            request = match (failed.take_message(), again) {
+            *request = match (failed.take_message(), again) {
                 // Nothing of it has left.
                 (Some(unsent), _) => unsent,
                 // Nothing of an answer has come.
-                (None, Some(again)) if is_closing(failed.error()) => again,
+                (None, Some(again)) if is_closing(failed.error()) => *again,
                 _ => return Err(Trouble::exchange(self.target(), failed.error())),
             };
         }
@@ -322,12 +325,17 @@ impl Local {
     }
 }
 
+/// Takes a request out of its place.
+fn taken(request: &mut Request<LinkBody>) -> Request<LinkBody> {
+    std::mem::replace(request, Request::new(LinkBody::none()))
+}
+
 /// A copy of a request that may be sent twice (RFC 9110 §9.2.2) and has no body that could be spent.
-fn repeatable(request: &Request<LinkBody>) -> Option<Request<LinkBody>> {
+fn repeatable(request: &Request<LinkBody>) -> Option<Box<Request<LinkBody>>> {
     if !request.method().is_idempotent() || !request.body().is_end_stream() {
         return None;
     }
-    let mut again = Request::new(LinkBody::none());
+    let mut again = Box::new(Request::new(LinkBody::none()));
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();

@@ -44,7 +44,8 @@ impl Local {
             .unwrap_or(Method::GET);
         let mut request = request.map(|()| LinkBody::none());
         if *self.target() == Target::Hello {
-            return self.exchange(request, None).await.map(Switch::Refused);
+            let answer = self.exchange(&mut request, None).await;
+            return answer.map(Switch::Refused);
         }
         let public = self.for_app(&mut request);
         in_http1(&mut request);
@@ -67,7 +68,7 @@ impl Local {
             // A visitor on HTTP/2 has none (RFC 8441 §5); HTTP/1.1 wants one (RFC 6455 §4.1).
             fields.insert(WEBSOCKET_KEY, nonce());
         }
-        let (mut answer, connection) = self.send_on(None, request).await?;
+        let (mut answer, connection) = self.send_on(None, &mut request).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             let mut answer = answer.map(|body| LocalBody::Http1 { body, connection });
             self.for_link(&mut answer)?;

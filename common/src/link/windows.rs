@@ -229,6 +229,9 @@ mod tests {
             answered = answering => panic!("{answered:?}"),
         }
         let trips = began.elapsed().as_millis() / 50;
-        assert!(trips < 20, "{trips} round trips; with the first window they would be 64");
+        assert!(
+            trips < 20,
+            "{trips} round trips; with the first window they would be 64"
+        );
     }
 }
