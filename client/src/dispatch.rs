@@ -96,6 +96,10 @@ pub(crate) fn dispatch(
 }
 
 /// What a stream is. Decided once.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box would cost every request an allocation"
+)]
 enum Asked {
     Request(Request<LinkBody>),
     /// Taken when it is asked.
