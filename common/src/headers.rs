@@ -6,6 +6,7 @@
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    UPGRADE,
 };
 
 /// Prefix of the fields with which the two ends of a link speak to each other on data streams.
@@ -13,12 +14,12 @@ use http::header::{
 pub const PRIVATE_PREFIX: &str = "ngrnotok-";
 
 /// Fields that describe one connection, whether or not `Connection` lists them.
-const PER_HOP: [&str; 5] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "transfer-encoding",
-    "upgrade",
+const PER_HOP: [HeaderName; 5] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TRANSFER_ENCODING,
+    UPGRADE,
 ];
 
 /// Fields that stay even when `Connection` lists them: removing them would change whom the request
@@ -40,9 +41,11 @@ pub fn strip_hop(headers: &mut HeaderMap) {
     if !headers.keys().any(belongs_to_hop) {
         return;
     }
+    // `keep-alive` is what most say, and names no field that the next step would leave.
     let listed: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
+        .filter(|value| *value != "keep-alive")
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
@@ -51,7 +54,7 @@ pub fn strip_hop(headers: &mut HeaderMap) {
     for name in listed {
         headers.remove(name);
     }
-    for name in PER_HOP {
+    for name in &PER_HOP {
         headers.remove(name);
     }
     keep_only_trailers(headers);
@@ -69,7 +72,7 @@ fn belongs_to_hop(name: &HeaderName) -> bool {
     let text = name.as_str();
     // Every name in question starts with one of these; a byte is cheaper than six comparisons.
     match text.as_bytes()[0] {
-        b'c' | b'k' | b'p' | b't' | b'u' => PER_HOP.contains(&text) || name == TE,
+        b'c' | b'k' | b'p' | b't' | b'u' => PER_HOP.contains(name) || name == TE,
         b'n' => is_private(name),
         _ => false,
     }

@@ -97,7 +97,12 @@ async fn once_more(
 
 /// Says which of a client's tunnels a request is for.
 fn address(headers: &mut HeaderMap, route: &Route) {
-    headers.insert(stream::TUNNEL, HeaderValue::from(route.tunnel.0));
+    let id = match route.tunnel.0 {
+        // Most clients have one tunnel.
+        0 => HeaderValue::from_static("0"),
+        id => HeaderValue::from(id),
+    };
+    headers.insert(stream::TUNNEL, id);
 }
 
 /// h2 makes `:scheme`, `:authority` and `:path` of it.

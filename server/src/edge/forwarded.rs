@@ -22,25 +22,55 @@ pub(super) fn stamp(
     written: &HeaderValue,
     host: &HostPort<'_>,
 ) {
-    let mut forwarded = String::with_capacity(visitor.forwarded.len() + written.len() + 8);
-    let _ = write!(forwarded, "{};host=\"", visitor.forwarded);
-    // A checked host has no character that a quoted string would have to escape.
-    forwarded.push_str(written.to_str().unwrap_or_default());
-    forwarded.push('"');
-    let forwarded = HeaderValue::try_from(forwarded).expect("made of visible ASCII");
-
+    let proto = HeaderValue::from_static(visitor.scheme.name());
+    // A connection that asks for one host after the other is rare.
+    let first = visitor
+        .first_stamp
+        .get_or_init(|| Stamp::of(visitor, written, host));
+    let Stamp {
+        written,
+        forwarded,
+        port,
+    } = match first.written == *written {
+        true => first.clone(),
+        false => Stamp::of(visitor, written, host),
+    };
     if visitor.trusted {
         continue_list(headers, FOR, &visitor.address);
         continue_list(headers, FORWARDED, &forwarded);
-        headers.entry(HOST).or_insert_with(|| written.clone());
-        headers.entry(PORT).or_insert_with(|| port(visitor, host));
-        headers.entry(PROTO).or_insert_with(|| proto(visitor));
+        headers.entry(HOST).or_insert(written);
+        headers.entry(PORT).or_insert(port);
+        headers.entry(PROTO).or_insert(proto);
     } else {
         headers.insert(FOR, visitor.address.clone());
         headers.insert(FORWARDED, forwarded);
-        headers.insert(HOST, written.clone());
-        headers.insert(PORT, port(visitor, host));
-        headers.insert(PROTO, proto(visitor));
+        headers.insert(HOST, written);
+        headers.insert(PORT, port);
+        headers.insert(PROTO, proto);
+    }
+}
+
+/// What all requests of a connection for one host say.
+#[derive(Debug, Clone)]
+pub(super) struct Stamp {
+    written: HeaderValue,
+    forwarded: HeaderValue,
+    port: HeaderValue,
+}
+
+impl Stamp {
+    fn of(visitor: &Visitor, written: &HeaderValue, host: &HostPort<'_>) -> Self {
+        let mut forwarded = String::with_capacity(visitor.forwarded.len() + written.len() + 8);
+        let _ = write!(forwarded, "{};host=\"", visitor.forwarded);
+        // A checked host has no character that a quoted string would have to escape.
+        forwarded.push_str(written.to_str().unwrap_or_default());
+        forwarded.push('"');
+        Self {
+            // A clone would keep the whole head in memory that it is a part of, as long as the connection.
+            written: HeaderValue::from_bytes(written.as_bytes()).expect("it was one"),
+            forwarded: HeaderValue::try_from(forwarded).expect("made of visible ASCII"),
+            port: port(visitor, host),
+        }
     }
 }
 
@@ -63,10 +93,6 @@ fn port(visitor: &Visitor, host: &HostPort<'_>) -> HeaderValue {
         (None | Some(80), Scheme::Http) => HeaderValue::from_static("80"),
         (Some(port), _) => HeaderValue::from(port),
     }
-}
-
-fn proto(visitor: &Visitor) -> HeaderValue {
-    HeaderValue::from_static(visitor.scheme.name())
 }
 
 #[cfg(test)]

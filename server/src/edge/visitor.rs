@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 
 use http::HeaderValue;
+
+use super::forwarded::Stamp;
 
 /// How a visitor came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub(super) struct Visitor {
     pub(super) address: HeaderValue,
     /// For `Forwarded`: `for=192.0.2.1;proto=https`, RFC 7239 §4.
     pub(super) forwarded: String,
+    /// For the host of the first request.
+    pub(super) first_stamp: OnceLock<Stamp>,
 }
 
 impl Visitor {
@@ -55,6 +60,7 @@ impl Visitor {
             address: HeaderValue::try_from(address.to_string())
                 .expect("an address is visible ASCII"),
             forwarded,
+            first_stamp: OnceLock::new(),
         }
     }
 }
