@@ -17,7 +17,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::edge::{Arrival, Edge, Visit};
+use crate::edge::{Arrival, Detached, Edge};
 use crate::gate::Gate;
 use crate::listener::accept;
 use crate::session::ShardId;
@@ -40,7 +40,7 @@ pub(crate) enum Door {
 pub(crate) struct Shard {
     pub(crate) id: ShardId,
     pub(crate) listeners: Vec<(Door, StdListener)>,
-    pub(crate) inbox: mpsc::Receiver<Visit>,
+    pub(crate) inbox: mpsc::Receiver<Detached>,
     pub(crate) doors: Doors,
     /// Cancelled when the thread must end.
     pub(crate) end: CancellationToken,
@@ -80,7 +80,12 @@ impl Shard {
             tokio::select! {
                 Some(visit) = self.inbox.recv() => {
                     let edge = Arc::clone(&self.doors.edge);
-                    self.doors.edge.connections.spawn(async move { log(edge.serve(visit).await) });
+                    self.doors.edge.connections.spawn(async move {
+                        log(match visit.attach() {
+                            Ok(visit) => edge.serve(visit).await,
+                            Err(error) => Err(error),
+                        });
+                    });
                 }
                 () = self.end.cancelled() => return,
             }

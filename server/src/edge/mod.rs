@@ -19,6 +19,6 @@ mod sniff;
 mod upgrade;
 mod visitor;
 
-pub use handover::{Handover, Visit};
+pub use handover::{Detached, Handover, Visit};
 pub use serve::{Arrival, Edge, HttpMode};
 pub use sniff::Opening;

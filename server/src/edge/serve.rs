@@ -83,7 +83,11 @@ impl Edge {
             .client_hello()
             .server_name()
             .and_then(|name| self.home(name));
-        let visit = Visit::tls(hello.accepted, hello.io, arrival)?;
+        let visit = Visit::Tls {
+            accepted: Box::new(hello.accepted),
+            stream: hello.io,
+            arrival,
+        };
         self.pass_on(here, home, visit).await
     }
 
@@ -96,7 +100,7 @@ impl Edge {
     ) -> io::Result<()> {
         let opening = self.opens(arrival.deadline, sniff::opening(stream)).await?;
         let home = opening.host().and_then(|host| self.home(host));
-        let visit = Visit::plain(opening, arrival)?;
+        let visit = Visit::Plain { opening, arrival };
         self.pass_on(here, home, visit).await
     }
 
@@ -127,20 +131,20 @@ impl Edge {
         self: Arc<Self>,
         here: ShardId,
         home: Option<ShardId>,
-        visit: Visit,
+        visit: Visit<TcpStream>,
     ) -> io::Result<()> {
         match home {
-            Some(home) if home != here => match self.handover.send(home, visit) {
+            Some(home) if home != here => match self.handover.send(home, visit.detach()?) {
                 Ok(()) => Ok(()),
                 // A full inbox is no reason to turn a visitor away; sessions work from every shard.
-                Err(visit) => self.serve(visit).await,
+                Err(visit) => self.serve(visit.attach()?).await,
             },
             _ => self.serve(visit).await,
         }
     }
 
     /// Serves a connection on this shard to its end.
-    pub async fn serve(self: Arc<Self>, visit: Visit) -> io::Result<()> {
+    pub async fn serve(self: Arc<Self>, visit: Visit<TcpStream>) -> io::Result<()> {
         match visit {
             Visit::Tls {
                 accepted,
@@ -151,7 +155,7 @@ impl Edge {
                     return Ok(());
                 };
                 let name = accepted.client_hello().server_name().map(ToOwned::to_owned);
-                let hello = StartHandshake::from_parts(*accepted, TcpStream::from_std(stream)?);
+                let hello = StartHandshake::from_parts(*accepted, stream);
                 let stream = self
                     .opens(arrival.deadline, hello.into_stream(config))
                     .await?;
@@ -165,7 +169,7 @@ impl Edge {
             Visit::Plain { opening, arrival } => {
                 let protocol = opening.protocol;
                 let visitor = self.visitor(&arrival, Scheme::Http, None);
-                self.run(visitor, protocol, opening.into_stream()?).await;
+                self.run(visitor, protocol, opening.into_stream()).await;
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! hyper's own detection waits for them without an end; here the caller holds the clock.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::BytesMut;
 use ngrnotok_common::rewound::Rewound;
@@ -28,6 +29,8 @@ pub(super) enum Protocol {
 pub struct Opening<S> {
     pub(super) protocol: Protocol,
     first: BytesMut,
+    /// Where in `first` the host stands.
+    host: Option<Range<usize>>,
     stream: S,
 }
 
@@ -40,60 +43,73 @@ pub(super) async fn opening(mut stream: TcpStream) -> io::Result<Opening<TcpStre
         if stream.read_buf(&mut first).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let protocol = if first.starts_with(PREFACE) {
-            Protocol::Http2
+        let (protocol, host) = if first.starts_with(PREFACE) {
+            (Protocol::Http2, None)
         } else if PREFACE.starts_with(&first) {
             continue;
         } else {
-            Protocol::Http1
+            match look(&first) {
+                Seen::Half if first.len() < LOOK => continue,
+                Seen::Half => (Protocol::Http1, None),
+                Seen::Enough(host) => (Protocol::Http1, host),
+            }
         };
-        let known = protocol == Protocol::Http2 || !may_be_half(&first) || first.len() >= LOOK;
-        if known {
-            return Ok(Opening {
-                protocol,
-                first,
-                stream,
-            });
-        }
+        return Ok(Opening {
+            protocol,
+            first,
+            host,
+            stream,
+        });
     }
 }
 
-/// Whether more of a head must come. What is no head at all is for hyper to refuse, at once.
-fn may_be_half(bytes: &[u8]) -> bool {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let parsed = httparse::Request::new(&mut fields).parse(bytes);
-    parsed.is_ok_and(|parsed| parsed.is_partial())
+/// What the first bytes of HTTP/1 show.
+enum Seen {
+    /// More of the head must come.
+    Half,
+    /// A head, and where its host stands; or something that is none, which is for hyper to refuse at once.
+    Enough(Option<Range<usize>>),
 }
 
 /// Fields that are looked through for a host. A head with more is served on the shard that accepted it.
 const FIELDS: usize = 100;
 
-impl Opening<TcpStream> {
-    /// The `Host` of the first head, if it is there. Only a hint for where to serve the connection:
-    /// the request itself is read and judged by hyper.
-    pub(super) fn host(&self) -> Option<&str> {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-        let mut head = httparse::Request::new(&mut fields);
-        head.parse(&self.first).ok()?;
-        let host = head
-            .headers
-            .iter()
-            .find(|field| field.name.eq_ignore_ascii_case("host"))?;
-        std::str::from_utf8(host.value).ok()
-    }
-
-    pub(super) fn detach(self) -> io::Result<Opening<std::net::TcpStream>> {
-        Ok(Opening {
-            protocol: self.protocol,
-            first: self.first,
-            stream: self.stream.into_std()?,
-        })
+fn look(bytes: &[u8]) -> Seen {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let mut head = httparse::Request::new(&mut fields);
+    match head.parse(bytes) {
+        Ok(parsed) if parsed.is_partial() => Seen::Half,
+        Ok(_) => {
+            let mut fields = head.headers.iter();
+            let host = fields.find(|field| field.name.eq_ignore_ascii_case("host"));
+            Seen::Enough(host.map(|host| {
+                let start = host.value.as_ptr().addr() - bytes.as_ptr().addr();
+                start..start + host.value.len()
+            }))
+        }
+        Err(_) => Seen::Enough(None),
     }
 }
 
-impl Opening<std::net::TcpStream> {
-    pub(super) fn into_stream(self) -> io::Result<Rewound<TcpStream>> {
-        let stream = TcpStream::from_std(self.stream)?;
-        Ok(Rewound::new(self.first.freeze(), stream))
+impl<S> Opening<S> {
+    /// The `Host` of the first head, if it is there. Only a hint for where to serve the connection:
+    /// the request itself is read and judged by hyper.
+    pub(super) fn host(&self) -> Option<&str> {
+        std::str::from_utf8(&self.first[self.host.clone()?]).ok()
+    }
+
+    /// The same on another form of the socket.
+    pub(super) fn on<T>(self, other: impl FnOnce(S) -> io::Result<T>) -> io::Result<Opening<T>> {
+        Ok(Opening {
+            protocol: self.protocol,
+            first: self.first,
+            host: self.host,
+            stream: other(self.stream)?,
+        })
+    }
+
+    /// The connection as if nothing had been read.
+    pub(super) fn into_stream(self) -> Rewound<S> {
+        Rewound::new(self.first.freeze(), self.stream)
     }
 }
