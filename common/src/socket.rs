@@ -1,5 +1,9 @@
 //! Streams that end in a socket, whatever lies on top.
 
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -11,6 +15,33 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// From now on dropping the stream resets the connection (RST) instead of closing it in good order,
     /// so that the peer cannot take what it has for the whole.
     fn reset_on_drop(&self);
+}
+
+/// Pieces that are shorter together are copied before they are written: 2 KiB.
+const JOINED: usize = 2 * 1024;
+
+/// Writes the pieces of a message. Short ones leave as one, because a system call that gathers costs more
+/// than the copy.
+pub fn poll_write_pieces<S: AsyncWrite>(
+    stream: Pin<&mut S>,
+    cx: &mut Context<'_>,
+    pieces: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if let [only] = pieces {
+        return stream.poll_write(cx, only);
+    }
+    let total = pieces.iter().map(|piece| piece.len()).sum();
+    if total > JOINED {
+        return stream.poll_write_vectored(cx, pieces);
+    }
+    let mut joined = [0; JOINED];
+    let mut rest = &mut joined[..];
+    for piece in pieces {
+        let (place, behind) = rest.split_at_mut(piece.len());
+        place.copy_from_slice(piece);
+        rest = behind;
+    }
+    stream.poll_write(cx, &joined[..total])
 }
 
 impl Socket for TcpStream {
@@ -54,5 +85,36 @@ impl<S: Socket> Socket for tokio_rustls::client::TlsStream<S> {
 impl Socket for Box<dyn Socket> {
     fn reset_on_drop(&self) {
         (**self).reset_on_drop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn pieces_keep_their_order_whether_they_are_joined_or_not() {
+        for sizes in [
+            vec![5],
+            vec![3, 0, 4],
+            vec![1024, 1024],
+            vec![1024, 1025],
+            vec![0, 70_000],
+        ] {
+            let (mut near, mut far) = tokio::io::duplex(1 << 20);
+            let pieces: Vec<Vec<u8>> = (1..).zip(&sizes).map(|(n, size)| vec![n; *size]).collect();
+            let slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+            let went = poll_fn(|cx| poll_write_pieces(Pin::new(&mut near), cx, &slices));
+            let went = went.await.unwrap();
+            drop(near);
+            let mut came = Vec::new();
+            far.read_to_end(&mut came).await.unwrap();
+            assert_eq!(came, pieces.concat()[..went], "{sizes:?}");
+            assert!(went > 0);
+        }
     }
 }

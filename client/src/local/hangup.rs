@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use ngrnotok_common::socket::Socket;
+use ngrnotok_common::socket::{Socket, poll_write_pieces};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection on which failed writes are silent. The peer has reset it then, so reading ends, too.
@@ -80,7 +80,7 @@ impl AsyncWrite for Listening {
         if self.hung_up {
             return Poll::Ready(Ok(all));
         }
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let written = poll_write_pieces(Pin::new(&mut self.stream), cx, slices);
         self.judge(written, all)
     }
 

@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use http::{Request, Version};
 use http_body::Body;
 use ngrnotok_common::link::body::Ahead;
-use ngrnotok_common::socket::Socket;
+use ngrnotok_common::socket::{Socket, poll_write_pieces};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
@@ -466,7 +466,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut watching = lock(&self.0);
-        let written = Pin::new(&mut watching.stream).poll_write_vectored(cx, slices);
+        let written = poll_write_pieces(Pin::new(&mut watching.stream), cx, slices);
         watching.note(written)
     }
 
