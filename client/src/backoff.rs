@@ -19,10 +19,14 @@ impl Backoff {
     /// The next wait. `random` is uniform in 0..=u32::MAX. A server that asks for time gets it:
     /// `no_sooner`, and a random part of it on top, because it has asked others for the same time.
     pub(crate) fn next(&mut self, random: u32, no_sooner: Duration) -> Duration {
-        let limit = FIRST.saturating_mul(1 << self.tries.min(16)).min(LAST);
+        let limit = self.limit().max(no_sooner / 4);
         self.tries = self.tries.saturating_add(1);
-        let limit = limit.max(no_sooner / 4);
         no_sooner + limit.mul_f64(f64::from(random) / f64::from(u32::MAX))
+    }
+
+    /// The longest that the next wait can be.
+    pub(crate) fn limit(&self) -> Duration {
+        FIRST.saturating_mul(1 << self.tries.min(16)).min(LAST)
     }
 
     /// After a connection that held.

@@ -7,12 +7,11 @@ use crate::client::ClientError;
 use crate::connect::ConnectError;
 use crate::session::SessionError;
 
-/// A link that served this long was a good one: the next loss starts with short waits again.
-const GOOD_LINK: Duration = Duration::from_secs(30);
-
-/// The same for one that the server let go in good order: it will be back soon. Not none at all, for a
-/// server that takes every link and lets it go again does that in good order, too.
-const RELEASED_LINK: Duration = Duration::from_secs(2);
+/// A link that served this long was a good one: the next loss starts with short waits again. Not after no
+/// time at all, for a server that takes every link and lets it go again does that in good order, too. One
+/// that broke must also have served for longer than the next wait could be: a server that breaks down again
+/// and again is left alone for about as long as it holds.
+const GOOD_LINK: Duration = Duration::from_secs(2);
 
 /// What came of the tries so far.
 #[derive(Debug)]
@@ -53,9 +52,9 @@ impl Course {
     ) -> Result<Pause, ClientError> {
         self.under_way |= served.is_some();
         let (good, asked) = match ended {
-            Ok(()) => (RELEASED_LINK, Duration::ZERO),
+            Ok(()) => (GOOD_LINK, Duration::ZERO),
             Err(lost) if lost.is_permanent() || !self.under_way => return Err(lost.into()),
-            Err(lost) => (GOOD_LINK, lost.asks_for()),
+            Err(lost) => (GOOD_LINK.max(self.backoff.limit()), lost.asks_for()),
         };
         if served.is_some_and(|served| served >= good) {
             self.backoff.reset();
@@ -171,28 +170,29 @@ mod tests {
 
     #[test]
     fn a_server_that_takes_every_link_and_loses_it_is_not_hammered() {
-        for held in [Duration::ZERO, SECOND, SECOND * 29] {
-            let mut course = Course::new(true);
-            assert_eq!(pauses(&mut course, broke, Some(held)), GROWING, "{held:?}");
-        }
         // Not even if it does so in good order.
-        for held in [Duration::ZERO, SECOND] {
-            let mut course = Course::new(true);
-            assert_eq!(
-                pauses(&mut course, || Ok(()), Some(held)),
-                GROWING,
-                "{held:?}"
-            );
+        for end in [broke, || Ok(())] {
+            for held in [Duration::ZERO, SECOND] {
+                let mut course = Course::new(true);
+                assert_eq!(pauses(&mut course, end, Some(held)), GROWING, "{held:?}");
+            }
         }
     }
 
     #[test]
     fn after_a_link_that_held_the_next_try_is_prompt() {
         let mut course = well_begun();
+        // Twenty crashes of a server that is soon back.
+        for _ in 0..20 {
+            pauses::<2>(&mut course, unreachable, None);
+            assert_eq!(pauses(&mut course, broke, Some(SECOND * 2)), [200]);
+        }
+        // One that was away for longer has to hold for longer.
         pauses::<8>(&mut course, unreachable, None);
-        assert_eq!(pauses(&mut course, broke, Some(SECOND * 30)), [200; 3]);
+        assert_eq!(pauses(&mut course, broke, Some(SECOND * 14)), [15_000; 3]);
+        assert_eq!(pauses(&mut course, broke, Some(SECOND * 15)), [200; 3]);
+        // Unless it says when it goes.
         pauses::<8>(&mut course, unreachable, None);
-        // A restart in good order needs no proof of 30 s.
         assert_eq!(pauses(&mut course, || Ok(()), Some(SECOND * 2)), [200; 3]);
     }
 
