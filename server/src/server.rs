@@ -64,6 +64,9 @@ pub struct Addresses {
 /// go to afterwards: 2 s. Closing it at once would meet requests that are on their way.
 const IDLE_DRAIN: Duration = Duration::from_secs(2);
 
+/// The same when nobody takes new visitors meanwhile: 0.5 s.
+const IDLE_DRAIN_ALONE: Duration = Duration::from_millis(500);
+
 /// Why a server cannot start.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -183,7 +186,7 @@ impl Server {
                 drain: drain.clone(),
                 idle_drain: match has_successors {
                     true => IDLE_DRAIN,
-                    false => Duration::ZERO,
+                    false => IDLE_DRAIN_ALONE,
                 },
             }),
             gate: Arc::new(Gate {

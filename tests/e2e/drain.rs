@@ -128,6 +128,24 @@ fn idle_connections_hold_nobody_up() {
 }
 
 #[test]
+fn a_request_that_was_on_its_way_to_a_stopping_server_is_answered() {
+    run(async {
+        for via in [Via::Http1, Via::PlainHttp1] {
+            let mut world = World::of(&Origin::saying("quick").await).await;
+            let visitor = world.visit(via).await;
+            assert_eq!(visitor.get("/").await.text(), "quick");
+            world.stop_server();
+            let door = world.door(via);
+            let refused = async || TcpStream::connect(door).await.is_err();
+            eventually("new visitors to be refused", refused).await;
+            let last = visitor.get("/").await;
+            assert_eq!((last.text(), last.field("connection")), ("quick", "close"));
+            assert!(world.server_ended().await, "nothing was cut");
+        }
+    });
+}
+
+#[test]
 fn connections_that_have_said_nothing_hold_nobody_up() {
     run(async {
         // Browsers open connections ahead of requests that may never come.
