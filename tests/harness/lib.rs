@@ -33,4 +33,4 @@ pub mod visitor;
 pub mod wire;
 pub mod world;
 
-pub use patience::{eventually, run, soon, still, within};
+pub use patience::{eventually, run, run_within, soon, still, within};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// No test takes longer.
+/// No test takes longer that does not say so.
 const TEST: Duration = Duration::from_secs(30);
 
 /// No event takes longer to come. Far more than any needs, for machines with other things to do.
@@ -21,12 +21,17 @@ thread_local! {
 
 /// Runs a test on a runtime of its own, within 30 s. Everything that the test started ends with it.
 pub fn run(test: impl Future<Output = ()>) {
+    run_within(TEST, test);
+}
+
+/// The same for a test that has to watch for longer.
+pub fn run_within(limit: Duration, test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime can be had");
     if runtime
-        .block_on(async { timeout(TEST, test).await })
+        .block_on(async { timeout(limit, test).await })
         .is_err()
     {
         let wait = LAST_WAIT.take();

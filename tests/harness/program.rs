@@ -100,6 +100,33 @@ impl Program {
         self
     }
 
+    /// Hands it a socket that listens, as systemd does: as descriptor 3, by the word of `LISTEN_FDS`.
+    ///
+    /// A shell moves the socket there, from where it comes in as standard input, and becomes the program.
+    pub fn on_socket(self, listener: &std::net::TcpListener) -> Self {
+        let socket = listener.try_clone().expect("a descriptor can be had");
+        let program = self.0.as_std();
+        let mut command = Command::new("sh");
+        command
+            .args([
+                "-c",
+                "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null",
+            ])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .stdin(std::os::fd::OwnedFd::from(socket))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self(command)
+    }
+
     /// Runs it to its end.
     pub async fn output(mut self) -> Ended {
         let output = soon("the end of a program", self.0.output()).await;
@@ -157,12 +184,7 @@ impl Running {
 
     /// Sends a signal, `INT` or `TERM`.
     pub async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill")
-            .args(["-s", signal, &pid])
-            .status()
-            .await;
-        assert!(sent.expect("there is a kill").success());
+        send(signal, &self.child).await;
     }
 
     /// Closes the pipe that its lines go into, and waits for its end.
@@ -223,6 +245,12 @@ impl Running {
     }
 }
 
+async fn send(signal: &str, to: &Child) {
+    let pid = to.id().expect("it runs").to_string();
+    let kill = Command::new("kill").args(["-s", signal, &pid]).status();
+    assert!(kill.await.expect("there is a kill").success());
+}
+
 /// A program that runs and is overheard; killed on drop.
 #[derive(Debug)]
 pub struct Overheard {
@@ -231,15 +259,22 @@ pub struct Overheard {
 }
 
 impl Overheard {
+    /// Every whole line of its standard output so far.
+    pub fn lines(&self) -> Vec<String> {
+        let said = std::fs::read_to_string(&self.stdout).expect("it was made");
+        let lines = said.split_inclusive('\n');
+        lines
+            .filter_map(|line| line.strip_suffix('\n'))
+            .map(ToOwned::to_owned)
+            .collect()
+    }
+
     /// Waits for a line of its standard output that starts with `word`, and returns what follows it.
     pub async fn line_of(&self, word: &str) -> String {
         let mut found = String::new();
         eventually(word, async || {
-            let said = std::fs::read_to_string(&self.stdout).expect("it was made");
-            let mut lines = said
-                .split_inclusive('\n')
-                .filter(|line| line.ends_with('\n'));
-            let rest = lines.find_map(|line| line.strip_prefix(word));
+            let lines = self.lines();
+            let rest = lines.iter().find_map(|line| line.strip_prefix(word));
             found = rest.unwrap_or_default().trim().to_owned();
             rest.is_some()
         })
@@ -247,16 +282,15 @@ impl Overheard {
         found
     }
 
+    /// Sends a signal, `INT` or `TERM`.
+    pub async fn signal(&self, signal: &str) {
+        send(signal, &self.child).await;
+    }
+
     /// Asks it to stop and waits for its end.
-    pub async fn stop(mut self) {
-        let pid = self.child.id().expect("it runs").to_string();
-        let kill = Command::new("kill")
-            .args(["-s", "TERM", &pid])
-            .status()
-            .await;
-        assert!(kill.expect("there is a kill").success());
-        let end = soon("the end of a program", self.child.wait()).await;
-        end.expect("it is our child");
+    pub async fn stop(self) {
+        self.signal("TERM").await;
+        self.ended().await;
     }
 
     /// Kills it where it stands.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ngrnotok::connect::Connector;
 use tokio::io::copy_bidirectional;
@@ -31,6 +32,8 @@ struct State {
     dead: CancellationToken,
     /// Cancelled when they break.
     broken: CancellationToken,
+    /// Whether they break with a reset.
+    resets: Arc<AtomicBool>,
 }
 
 impl State {
@@ -40,6 +43,7 @@ impl State {
             flows: true,
             dead: CancellationToken::new(),
             broken: CancellationToken::new(),
+            resets: Arc::default(),
         }
     }
 }
@@ -95,6 +99,7 @@ impl Relay {
             state.dead.cancel();
             *state = State {
                 broken: state.broken.clone(),
+                resets: Arc::clone(&state.resets),
                 ..State::healthy(state.to)
             };
         });
@@ -111,6 +116,12 @@ impl Relay {
         self.lead_to(to);
     }
 
+    /// Breaks all connections with a reset, in the midst of what is on its way, and passes new ones on.
+    pub fn reset(&self) {
+        self.state.borrow().resets.store(true, Ordering::Relaxed);
+        self.heal();
+    }
+
     /// Breaks all connections, and passes new ones on to another address.
     pub fn lead_to(&self, to: SocketAddr) {
         self.state.send_modify(|state| {
@@ -122,19 +133,24 @@ impl Relay {
 
 async fn pass_on(mut near: TcpStream, mut states: watch::Receiver<State>) {
     let State {
-        to, dead, broken, ..
+        to,
+        dead,
+        broken,
+        resets,
+        ..
     } = states.borrow().clone();
+    let mut far = None;
     let flow = async {
         // Its guard must not be held any longer.
         let heals = states.wait_for(|state| state.flows).await.is_ok();
         if !heals {
             return;
         }
-        let Ok(mut far) = TcpStream::connect(to).await else {
+        let Ok(stream) = TcpStream::connect(to).await else {
             return;
         };
         tokio::select! {
-            _ = copy_bidirectional(&mut near, &mut far) => {}
+            _ = copy_bidirectional(&mut near, far.insert(stream)) => {}
             // Silence keeps both sockets open.
             () = silence(&mut states) => std::future::pending().await,
             () = dead.cancelled() => std::future::pending().await,
@@ -143,6 +159,12 @@ async fn pass_on(mut near: TcpStream, mut states: watch::Receiver<State>) {
     tokio::select! {
         () = flow => {}
         () = broken.cancelled() => {}
+    }
+    if resets.load(Ordering::Relaxed) {
+        // What closes without lingering says so at once, and takes with it what was not yet delivered.
+        for stream in [Some(near), far].into_iter().flatten() {
+            let _ = stream.set_zero_linger();
+        }
     }
 }
 

@@ -65,24 +65,40 @@ enum Sender {
 impl Visitor {
     /// Speaks HTTP on a connected stream; `authority` is what requests are for.
     pub async fn on(stream: impl Stream + 'static, via: Via, authority: String) -> Self {
+        let opened = Self::try_on(stream, via, authority).await;
+        opened.expect("HTTP can be opened")
+    }
+
+    /// The same on a connection that may break at any moment.
+    pub async fn try_on(
+        stream: impl Stream + 'static,
+        via: Via,
+        authority: String,
+    ) -> Result<Self, hyper::Error> {
         let tasks = Tasks::default();
         let io = TokioIo::new(stream);
         let sender = if via.is_http2() {
-            let (sender, connection) = http2::handshake(tasks.spawner(), io)
-                .await
-                .expect("HTTP/2 can be opened");
+            let (sender, connection) = http2::handshake(tasks.spawner(), io).await?;
             tasks.spawn(async { drop(connection.await) });
             Sender::Http2(sender)
         } else {
-            let (sender, connection) = http1::handshake(io).await.expect("HTTP/1 can be opened");
+            let (sender, connection) = http1::handshake(io).await?;
             tasks.spawn(async { drop(connection.await) });
             Sender::Http1(Arc::new(sender.into()))
         };
-        Self {
+        Ok(Self {
             via,
             authority,
             sender,
             _tasks: Arc::new(tasks),
+        })
+    }
+
+    /// Whether the connection would take a request now, as far as is known.
+    pub fn is_open(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.try_lock().is_ok_and(|sender| !sender.is_closed()),
+            Sender::Http2(sender) => !sender.is_closed(),
         }
     }
 
