@@ -7,8 +7,10 @@ use ngrnotok_tests::run_within;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::load::{Door, Load, RATE};
-use crate::place::{Client, Place};
+use crate::client::Client;
+use crate::door::Door;
+use crate::load::{Load, RATE};
+use crate::place::Place;
 use crate::{limit, rounds};
 
 #[test]

@@ -10,7 +10,9 @@
 //! 3 times without it.
 
 mod app;
+mod client;
 mod client_killed;
+mod door;
 mod flapping;
 mod herd;
 mod leaving;
@@ -20,6 +22,7 @@ mod revoked;
 mod rolling;
 mod server_killed;
 mod silence;
+mod tally;
 
 use std::time::Duration;
 

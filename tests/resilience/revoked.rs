@@ -7,8 +7,9 @@ use ngrnotok_tests::{run_within, soon};
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::load::Door;
-use crate::place::{Client, Place};
+use crate::client::Client;
+use crate::door::Door;
+use crate::place::Place;
 use crate::{limit, ngrnotok_server, rounds};
 
 #[test]

@@ -12,8 +12,10 @@ use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::app::App;
-use crate::load::{Door, Load, RATE};
-use crate::place::{Client, Place, Server};
+use crate::client::Client;
+use crate::door::Door;
+use crate::load::{Load, RATE};
+use crate::place::{Place, Server};
 use crate::{limit, rounds};
 
 /// Right answers between two restarts: some more than 2 s, after which a client takes a server for a good

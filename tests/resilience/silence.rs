@@ -7,8 +7,10 @@ use ngrnotok_tests::{eventually, run_within, within};
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::load::{Door, Load};
-use crate::place::{Client, Place};
+use crate::client::Client;
+use crate::door::Door;
+use crate::load::Load;
+use crate::place::Place;
 
 /// Within 8 s, and the machine may have other things to do.
 const NOTICED: Duration = Duration::from_secs(9);
