@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ngrnotok_tests::relay::Relay;
-use ngrnotok_tests::{eventually, run_within, within};
+use ngrnotok_tests::{eventually, run_within, soon, within};
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -66,7 +66,7 @@ fn a_silent_link_is_noticed_at_both_ends_and_the_client_comes_back_when_it_heals
 
         let healed = Instant::now();
         relay.heal();
-        door.answers("app").await;
+        soon("the tunnel to answer", door.answers("app")).await;
         let back = healed.elapsed();
         let tally = load.stop().await;
         println!(
