@@ -10,6 +10,17 @@ use crate::app::App;
 use crate::ngrnotok;
 use crate::place::Place;
 
+/// Three apps, and their clients.
+pub(crate) async fn three(place: &Place) -> (Vec<App>, Vec<Client>) {
+    let (mut apps, mut clients) = (Vec::new(), Vec::new());
+    for name in ["one", "two", "three"] {
+        let app = App::start(name).await;
+        clients.push(Client::start(place, &app).await);
+        apps.push(app);
+    }
+    (apps, clients)
+}
+
 /// A client of one tunnel, with a state folder that the next one has, too.
 pub(crate) struct Client {
     program: Overheard,

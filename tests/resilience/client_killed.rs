@@ -27,7 +27,7 @@ fn a_client_that_is_killed_under_load_has_its_name_again_at_once_and_no_answer_i
         let mut load = Load::start(&door, &["app", "other"], RATE);
         let mut slowest = Duration::ZERO;
         for round in 0..rounds() {
-            load.goes_on(300).await;
+            load.gets(300).await;
             let unnoticed = round % 2 == 0;
             if unnoticed {
                 relay.silence_the_old();

@@ -31,7 +31,9 @@ pub(crate) struct Door {
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
     /// Visitors who find nobody knock again for a while.
-    pub(crate) knocks_again: bool,
+    knocks_again: bool,
+    /// A connection that has been idle for so long is not used again.
+    pub(crate) idle: Duration,
 }
 
 impl Door {
@@ -42,6 +44,17 @@ impl Door {
             http1: config(Via::Http1),
             http2: config(Via::Http2),
             knocks_again: false,
+            idle: Duration::from_secs(1),
+        }
+    }
+
+    /// For a place where for moments nobody listens: visitors try again to connect, and nothing else. They
+    /// leave their idle connections sooner than a server that nobody takes over from.
+    pub(crate) fn knocking_again(self) -> Self {
+        Self {
+            knocks_again: true,
+            idle: Duration::from_millis(250),
+            ..self
         }
     }
 

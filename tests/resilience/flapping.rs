@@ -28,7 +28,7 @@ fn a_link_that_breaks_again_and_again_gives_no_wrong_answer_and_comes_back() {
         let mut load = Load::start(&door, &["app"], RATE);
         let mut slowest = Duration::ZERO;
         for round in 0..rounds() {
-            load.goes_on(100).await;
+            load.gets(100).await;
             let broken = Instant::now();
             match round % 2 {
                 0 => relay.reset(),

@@ -28,7 +28,7 @@ fn a_client_that_is_stopped_under_load_finishes_what_is_open_and_leaves_early() 
             let reader = door.visit(Via::Http1, "app").await.unwrap();
             let stream = reader.begin("/stream").await;
             let mut events = app.streams.recv().await.unwrap();
-            load.goes_on(200).await;
+            load.gets(200).await;
 
             let told = Instant::now();
             client.stop().await;

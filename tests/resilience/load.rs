@@ -21,8 +21,9 @@ use crate::tally::{Failure, Tally};
 /// Requests a second of all visitors together.
 pub(crate) const RATE: u32 = 200;
 
-/// A connection that has been idle for so long is not used again, as with most programs.
-const IDLE: Duration = Duration::from_secs(1);
+/// For how long a server serves before it is killed or replaced: some more than the 2 s after which its
+/// clients take it for a good one.
+pub(crate) const SERVED: Duration = Duration::from_millis(2500);
 
 /// How many loads there have been.
 static STARTED: AtomicUsize = AtomicUsize::new(0);
@@ -76,12 +77,19 @@ impl Load {
     }
 
     /// Waits for so many further right answers.
-    pub(crate) async fn goes_on(&mut self, count: usize) {
+    pub(crate) async fn gets(&mut self, count: usize) {
         let goal = *self.right.borrow() + count;
-        let limit = Duration::from_secs(30);
-        let goal = self.right.wait_for(|right| *right >= goal);
-        let reached = within(limit, "right answers", goal).await;
+        let reached = self.right.wait_for(|right| *right >= goal);
+        let reached = within(Duration::from_secs(30), "right answers", reached).await;
         drop(reached.expect("the load lives"));
+    }
+
+    /// Lets it go on for a time.
+    pub(crate) async fn goes_on(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.gets(1).await;
+        }
     }
 
     /// What has come of it so far.
@@ -178,7 +186,7 @@ impl Shared {
     fn take_idle(&self, which: usize, via: Via) -> Option<Visitor> {
         let mut idle = self.idle.lock().expect("nothing panics under this lock");
         let idle = idle.get_mut(&(which, via.is_http2()))?;
-        idle.retain(|idle| idle.since.elapsed() < IDLE && idle.visitor.is_open());
+        idle.retain(|idle| idle.since.elapsed() < self.door.idle && idle.visitor.is_open());
         match via.is_http2() {
             true => idle.last().map(|idle| idle.visitor.clone()),
             false => idle.pop().map(|idle| idle.visitor),

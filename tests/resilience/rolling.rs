@@ -12,25 +12,11 @@ use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::app::App;
-use crate::client::Client;
+use crate::client::{Client, three};
 use crate::door::Door;
-use crate::load::{Load, RATE};
+use crate::load::{Load, RATE, SERVED};
 use crate::place::{Place, Server};
 use crate::{limit, rounds};
-
-/// Right answers between two restarts: some more than 2 s, after which a client takes a server for a good
-/// one.
-const SERVED: usize = 500;
-
-async fn clients(place: &Place) -> (Vec<App>, Vec<Client>) {
-    let (mut apps, mut clients) = (Vec::new(), Vec::new());
-    for name in ["one", "two", "three"] {
-        let app = App::start(name).await;
-        clients.push(Client::start(place, &app).await);
-        apps.push(app);
-    }
-    (apps, clients)
-}
 
 /// Restarts the server again and again under load; nothing may fail.
 async fn restart_under_load(
@@ -40,9 +26,11 @@ async fn restart_under_load(
     replace: impl AsyncFn(&Server) -> Server,
 ) {
     let mut server = place.open().await;
-    let mut door = Door::of(place);
-    door.knocks_again = knocks_again;
-    let (apps, clients) = clients(place).await;
+    let door = match knocks_again {
+        true => Door::of(place).knocking_again(),
+        false => Door::of(place),
+    };
+    let (apps, clients) = three(place).await;
     let urls: Vec<_> = clients.iter().map(Client::url).collect();
     let names: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
     let mut load = Load::start(&door, &names, RATE);
@@ -112,7 +100,7 @@ fn what_is_open_when_a_server_is_replaced_ends_whole() {
             next.is_up().await;
             let old = std::mem::replace(&mut server, next);
             // New visitors are served by the next one, while all this is open on the old one.
-            load.goes_on(100).await;
+            load.gets(100).await;
             for open in open {
                 open.end(&door).await;
             }

@@ -6,9 +6,9 @@ use ngrnotok_tests::run_within;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::client::Client;
+use crate::client::{Client, three};
 use crate::door::Door;
-use crate::load::{Load, RATE};
+use crate::load::{Load, RATE, SERVED};
 use crate::place::Place;
 use crate::{limit, rounds};
 
@@ -20,19 +20,14 @@ fn a_server_that_is_killed_under_load_has_its_clients_back_at_once_and_no_answer
     run_within(limit(Duration::from_secs(10)), async {
         let place = Place::new();
         let mut server = place.open().await;
-        let (mut apps, mut clients) = (Vec::new(), Vec::new());
-        for name in ["one", "two", "three"] {
-            let app = App::start(name).await;
-            clients.push(Client::start(&place, &app).await);
-            apps.push(app);
-        }
+        let (apps, clients) = three(&place).await;
         let urls: Vec<_> = clients.iter().map(Client::url).collect();
         let door = Door::of(&place);
         let names: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
         let mut load = Load::start(&door, &names, RATE);
         let mut slowest = Duration::ZERO;
         for round in 0..rounds() {
-            load.goes_on(500).await;
+            load.goes_on(SERVED).await;
             let killed = Instant::now();
             server.kill().await;
             server = place.open().await;

@@ -31,7 +31,7 @@ fn a_silent_link_is_noticed_at_both_ends_and_the_client_comes_back_when_it_heals
         let client = Client::start_by(&place, &app, relay.port(), None).await;
         let door = Door::of(&place);
         let mut load = Load::start(&door, &["app"], RATE);
-        load.goes_on(20).await;
+        load.gets(20).await;
 
         let silent = Instant::now();
         relay.fall_silent();
