@@ -11,7 +11,7 @@ use ngrnotok_tests::visitor::{Via, Visitor};
 use ngrnotok_tests::within;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -21,9 +21,8 @@ use crate::tally::{Failure, Tally};
 /// Requests a second of all visitors together.
 pub(crate) const RATE: u32 = 200;
 
-/// For how long a server serves before it is killed or replaced: some more than the 2 s after which its
-/// clients take it for a good one.
-pub(crate) const SERVED: Duration = Duration::from_millis(2500);
+/// Visitors of one load who wait for answers at once.
+const MOST: usize = 500;
 
 /// How many loads there have been.
 static STARTED: AtomicUsize = AtomicUsize::new(0);
@@ -108,10 +107,16 @@ impl Load {
 
 async fn keep_asking(shared: Arc<Shared>, rate: u32, stop: CancellationToken) {
     let mut ticks = interval(Duration::from_secs(1) / rate);
+    // A machine that is too slow for the rate has fewer visitors, not ever more of them.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut asking = JoinSet::new();
     for number in 0.. {
         tokio::select! {
-            _ = ticks.tick() => {}
+            _ = ticks.tick(), if asking.len() < MOST => {}
+            Some(asked) = asking.join_next(), if asking.len() >= MOST => {
+                asked.expect("visitors do not panic");
+                continue;
+            }
             () = stop.cancelled() => break,
         }
         asking.spawn(ask(Arc::clone(&shared), number));

@@ -14,9 +14,13 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::app::App;
 use crate::client::{Client, three};
 use crate::door::Door;
-use crate::load::{Load, RATE, SERVED};
+use crate::load::{Load, RATE};
 use crate::place::{Place, Server};
 use crate::{limit, rounds};
+
+/// For how long a server serves before it is replaced: some more than the 2 s after which its clients take it
+/// for a good one.
+const SERVED: Duration = Duration::from_millis(2500);
 
 /// Restarts the server again and again under load; nothing may fail.
 async fn restart_under_load(

@@ -8,9 +8,12 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::client::{Client, three};
 use crate::door::Door;
-use crate::load::{Load, RATE, SERVED};
+use crate::load::{Load, RATE};
 use crate::place::Place;
 use crate::{limit, rounds};
+
+/// How long each server serves: for longer than any wait that a client could come to in so short an outage.
+const SERVED: Duration = Duration::from_secs(4);
 
 /// What a client has to be back, from the moment on in which the next server listens.
 const BACK: Duration = Duration::from_secs(3);
