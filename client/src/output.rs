@@ -177,6 +177,11 @@ impl Lines {
             status.refused.retain(|refused| !known(refused));
         } else {
             self.state(&status);
+            if status.state != State::Online {
+                // A link that is to be replaced still serves, and that has been said.
+                status.online.clear();
+                status.refused.clear();
+            }
         }
         let words = &self.opening.words;
         status
@@ -459,6 +464,13 @@ mod tests {
         lines.text
     }
 
+    /// The kinds of the events, in their order.
+    fn events(states: &[Status]) -> Vec<String> {
+        let lines = said(Form::Json, states);
+        let kinds = lines.lines().map(|line| line.split('"').nth(3).unwrap());
+        kinds.map(ToOwned::to_owned).collect()
+    }
+
     fn online(online: &[&str], refused: &[&str]) -> Status {
         Status {
             state: State::Online,
@@ -496,11 +508,19 @@ mod tests {
              Refused     shop: it is taken; asking again now\n\
              Forwarding  https://shop.tunnel.test -> http://localhost:3000\n"
         );
-        let lines = said(Form::Json, &states);
-        let events: Vec<&str> = lines
-            .lines()
-            .map(|line| line.split('"').nth(3).unwrap())
-            .collect();
-        assert_eq!(events, ["ready", "refused", "ready"]);
+        assert_eq!(events(&states), ["ready", "refused", "ready"]);
+    }
+
+    #[test]
+    fn a_link_that_is_to_be_replaced_is_no_news_of_its_tunnels() {
+        let draining = Status {
+            state: State::Draining,
+            ..online(&["web"], &["shop"])
+        };
+        let back = online(&["web"], &[]);
+        assert_eq!(
+            events(&[online(&["web"], &["shop"]), draining, back]),
+            ["ready", "refused", "draining", "ready"]
+        );
     }
 }
