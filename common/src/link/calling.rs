@@ -22,6 +22,7 @@ use super::body::{Ahead, LinkBody, PumpError, pump};
 use super::io::{Flusher, Gather, gather};
 use super::open::{LinkError, finish_round, in_words};
 use super::ping::{Heartbeat, Latency, Pace};
+use super::settings::PING_LIMIT;
 use super::windows::{Unread, Windows};
 
 /// A connection on which we send requests. As a future it drives the connection and ends with it: `Ok`
@@ -57,6 +58,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Calling<S> {
     /// The round trip of this connection, if it is measured.
     pub fn latency(&self) -> Option<Latency> {
         self.heartbeat.as_ref().map(Heartbeat::latency)
+    }
+
+    /// Asks the peer at once for a sign of life, without waiting for the next regular PING.
+    pub fn probe(&mut self) {
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.probe(PING_LIMIT);
+        }
     }
 }
 

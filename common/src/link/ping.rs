@@ -13,7 +13,7 @@ use std::time::Duration;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep};
 
-use super::settings::{PING_EVERY, PING_LIMIT, PROBE_LIMIT};
+use super::settings::{PING_EVERY, PING_LIMIT};
 
 /// The last measured round trip of a link; cheap to clone and to read from any thread.
 #[derive(Debug, Clone, Default)]
@@ -68,8 +68,8 @@ pub(super) struct Heartbeat {
     /// When a PING is out: its answer is due. Otherwise: the next PING is.
     timer: Pin<Box<Sleep>>,
     sent: Option<Instant>,
-    /// The next PING has less time to be answered.
-    probing: bool,
+    /// What the next PING has to be answered, if not as long as usual.
+    probing: Option<Duration>,
     latency: Latency,
     answers: u32,
     shortest: Option<Duration>,
@@ -87,7 +87,7 @@ impl Heartbeat {
             pace,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             sent: None,
-            probing: false,
+            probing: None,
             latency: Latency::default(),
             answers: 0,
             shortest: None,
@@ -103,12 +103,12 @@ impl Heartbeat {
         self.latency.clone()
     }
 
-    /// Asks at once whether the peer is still there, and gives it [`PROBE_LIMIT`] to answer.
-    pub(super) fn probe(&mut self) {
+    /// Asks at once whether the peer is still there, and gives it so long to answer.
+    pub(super) fn probe(&mut self, limit: Duration) {
         let now = Instant::now();
-        let due = now + PROBE_LIMIT;
+        let due = now + limit;
         if self.sent.is_none() {
-            self.probing = true;
+            self.probing = Some(limit);
             self.timer.as_mut().reset(now);
         } else if due < self.timer.deadline() {
             // There is one PING at a time, so the one that is out has to answer for it.
@@ -147,10 +147,7 @@ impl Heartbeat {
             }
             let now = Instant::now();
             self.sent = Some(now);
-            let limit = match std::mem::take(&mut self.probing) {
-                true => PROBE_LIMIT,
-                false => self.pace.limit,
-            };
+            let limit = self.probing.take().unwrap_or(self.pace.limit);
             self.timer.as_mut().reset(now + limit);
         }
     }

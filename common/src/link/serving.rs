@@ -17,6 +17,7 @@ use super::body::{LinkBody, PumpError, pump};
 use super::io::{Flusher, Gather, gather};
 use super::open::{LinkError, finish_round};
 use super::ping::{Heartbeat, Latency, Pace};
+use super::settings::PROBE_LIMIT;
 use super::windows::{Unread, Windows};
 
 /// A connection on which requests arrive as streams. [`Serving::accept`] drives it.
@@ -107,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     /// Asks the peer at once for a sign of life, with a short limit; [`Serving::accept`] fails if there
     /// is none.
     pub fn probe(&mut self) {
-        self.heartbeat.probe();
+        self.heartbeat.probe(PROBE_LIMIT);
     }
 
     /// Tells the peer to send no further requests (GOAWAY); the open ones go on and

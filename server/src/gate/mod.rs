@@ -166,8 +166,18 @@ impl Gate {
             opened = timeout(OPEN_LIMIT, opening) => opened??,
             () = self.stop.cancelled() => return Err(GateError::Protocol("came while the server stops")),
         };
-        let (requests, end) = server_end(stream).await?;
-        let mut link: LinkTask = AbortOnDropHandle::new(self.tasks.spawn(end));
+        let (requests, mut end) = server_end(stream).await?;
+        let retired = CancellationToken::new();
+        let replaced = retired.clone();
+        let mut link: LinkTask = AbortOnDropHandle::new(self.tasks.spawn(async move {
+            tokio::select! {
+                ended = &mut end => return ended,
+                () = replaced.cancelled() => {}
+            }
+            // Often because the client knows already that it is dead. What was asked on it is waiting.
+            end.probe();
+            end.await
+        }));
 
         let (mut reader, mut writer) = timeout(OPEN_LIMIT, open_control(&requests)).await??;
         let hello = timeout(OPEN_LIMIT, reader.next()).await??;
@@ -180,7 +190,7 @@ impl Gate {
             return Err(GateError::Protocol("did not say hello"));
         };
         let handshake::Admitted { grant, user_agent } = admitted;
-        let handle = Link::new(here, requests, self.most_requests);
+        let handle = Link::new(here, requests, self.most_requests, retired);
         let opened = self.sessions.open(grant, resume.as_ref(), &binding, handle);
         let mut opened = match opened {
             Ok(opened) => opened,

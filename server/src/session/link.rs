@@ -82,8 +82,14 @@ impl Link {
     /// The handle of a link that lives on `shard`.
     ///
     /// `requests` must know the peer's SETTINGS already, for its limit of streams is taken here. After
-    /// `most_requests` the link wants to be replaced.
-    pub fn new(shard: ShardId, requests: Requests, most_requests: u32) -> Self {
+    /// `most_requests` the link wants to be replaced. `retired` is cancelled when another one has taken its
+    /// place.
+    pub fn new(
+        shard: ShardId,
+        requests: Requests,
+        most_requests: u32,
+        retired: CancellationToken,
+    ) -> Self {
         // One stream is the control stream's.
         let limit = requests.most_streams().saturating_sub(1);
         Self {
@@ -93,7 +99,7 @@ impl Link {
             opened: AtomicU32::new(0),
             most_requests,
             worn: CancellationToken::new(),
-            retired: CancellationToken::new(),
+            retired,
             counted: Mutex::default(),
         }
     }
