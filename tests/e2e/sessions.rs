@@ -553,34 +553,3 @@ fn of_one_token_a_bounded_number_of_lost_sessions_is_kept() {
         eventually("the rest to be given up", async || world.names() == 3).await;
     });
 }
-
-#[test]
-fn what_was_asked_on_a_ghost_does_not_wait_for_its_next_ping() {
-    run(async {
-        let world = World::plan().start().await;
-        let (mut ghost, welcome) = welcomed(&world).await;
-        ghost.bind(0, "http", "app");
-        assert_eq!(ghost.hear().await["t"], "bound");
-        let visitor = world.visit(Via::Http2).await;
-        let asked = visitor.get("/");
-        let successor = async {
-            ghost.request().await;
-            ghost.freeze();
-            let mut successor = RawClient::open(&world).await;
-            successor.come_back(&welcome, false);
-            assert_eq!(successor.hear().await["t"], "welcome");
-            let (_, respond) = within(Duration::from_secs(6), "the request", async {
-                match successor.next().await {
-                    Next::Request(request) => *request,
-                    Next::Line(line) => panic!("{line}"),
-                }
-            })
-            .await;
-            answer(respond, "the successor");
-            successor
-        };
-        // By its own PINGs it is found dead after 8 s.
-        let (answer, _successor) = tokio::join!(asked, successor);
-        assert_eq!(answer.text(), "the successor");
-    });
-}

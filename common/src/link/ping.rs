@@ -212,6 +212,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_server_s_end_can_be_asked_as_well() {
+        for probed in [false, true] {
+            let (mut client, mut server, _open) = link().await;
+            assert!(pass(&mut client, &mut server, true, SECOND).await.is_none());
+            if probed {
+                server.probe();
+            }
+            let silent = Instant::now();
+            let ended = server.await;
+            assert!(matches!(ended, Err(LinkError::Silent)), "{ended:?}");
+            let due = if probed { 4 } else { 7 };
+            assert_eq!(silent.elapsed().as_secs(), due);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_probe_of_a_link_that_lives_changes_nothing() {
         let (mut client, mut server, _open) = link().await;
         for _ in 0..50 {
