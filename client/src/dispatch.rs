@@ -45,10 +45,12 @@ pub(crate) fn dispatch(
             never = ahead.clone().drive() => match never {},
         };
         let refused = |server: &'static str| {
-            tunnel.local.told_of_refusal();
-            witness.hint(format!(
+            let told = witness.hint(format!(
                 "{server} refuses visitors by the public host name; start ngrnotok with --dev, or put dev = true into the config file"
             ));
+            if told {
+                tunnel.local.told_of_refusal();
+            }
         };
         match answer {
             Ok(Answer::Ordinary(answer)) => {

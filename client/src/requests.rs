@@ -81,10 +81,9 @@ impl Witness {
         }
     }
 
-    /// Passes a hint on.
-    pub(crate) fn hint(&self, text: String) {
-        // A full queue means that much else is shown.
-        let _ = self.seen.try_send(Happening::Hint(text));
+    /// Passes a hint on. False if there is no room for it now.
+    pub(crate) fn hint(&self, text: String) -> bool {
+        self.seen.try_send(Happening::Hint(text)).is_ok()
     }
 }
 
@@ -102,5 +101,21 @@ impl Requests {
     /// How many did not fit since this was last asked.
     pub fn take_missed(&self) -> u64 {
         self.missed.swap(0, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hint_that_finds_no_room_is_not_taken_for_told() {
+        let (witness, mut requests) = channel();
+        for _ in 0..QUEUE {
+            assert!(witness.hint("one".into()));
+        }
+        assert!(!witness.hint("one too many".into()));
+        requests.next().await.unwrap();
+        assert!(witness.hint("later".into()));
     }
 }
