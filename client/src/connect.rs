@@ -4,7 +4,9 @@ mod dial;
 mod error;
 mod refusal;
 mod through;
+mod transport;
 
+use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -23,13 +25,14 @@ use ngrnotok_common::secret::Secret;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 pub use self::error::{ConnectError, ProxyError};
-use self::through::Transport;
+use self::transport::{Dial, Transport};
 use crate::proxy::Proxy;
 
 /// A connection on which the server has agreed to a link.
@@ -42,7 +45,15 @@ pub struct Connector {
     port: u16,
     name: ServerName<'static>,
     tls: Arc<ClientConfig>,
-    proxy: Option<Proxy>,
+    way: Way,
+}
+
+/// How the server is reached.
+#[derive(Debug, Clone)]
+enum Way {
+    Direct,
+    Proxy(Proxy),
+    Given(Dial),
 }
 
 /// Why a connector cannot be made.
@@ -80,19 +91,35 @@ impl Connector {
             port,
             name,
             tls: link_client_config(trust, &[ALPN])?,
-            proxy: None,
+            way: Way::Direct,
         })
     }
 
     /// The same through a proxy, or through none.
     pub fn through(mut self, proxy: Option<Proxy>) -> Self {
-        self.proxy = proxy;
+        self.way = proxy.map_or(Way::Direct, Way::Proxy);
+        self
+    }
+
+    /// The same over streams of the caller's: for a transport that is not TCP, a tunnel inside another
+    /// one, or a test's network. `dial` is called for each try, which is given up after 10 s; neither DNS nor
+    /// a proxy has a part in it. TLS is spoken inside as ever, so the server must be the one of
+    /// [`Connector::new`], whatever the way there.
+    pub fn over<S, F>(mut self, dial: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+    {
+        self.way = Way::Given(Dial::new(dial));
         self
     }
 
     /// The proxy on the way.
     pub fn proxy(&self) -> Option<&Proxy> {
-        self.proxy.as_ref()
+        match &self.way {
+            Way::Proxy(proxy) => Some(proxy),
+            Way::Direct | Way::Given(_) => None,
+        }
     }
 
     /// Host and port, for people.
@@ -108,9 +135,15 @@ impl Connector {
         let slow = |_| ConnectError::Slow {
             server: self.server(),
         };
-        let stream = match &self.proxy {
-            Some(proxy) => through::connect(proxy, &self.host, self.port, &self.server()).await?,
-            None => timeout(OPEN_LIMIT, self.dial()).await.map_err(slow)??,
+        let stream = match &self.way {
+            Way::Direct => timeout(OPEN_LIMIT, self.dial()).await.map_err(slow)??,
+            Way::Proxy(proxy) => {
+                through::connect(proxy, &self.host, self.port, &self.server()).await?
+            }
+            Way::Given(dial) => {
+                let opened = timeout(OPEN_LIMIT, dial.open()).await.map_err(slow)?;
+                opened.map_err(|source| self.undialed(source))?
+            }
         };
         let stream = timeout(OPEN_LIMIT, self.handshake(stream))
             .await
@@ -127,13 +160,16 @@ impl Connector {
                 host: self.host.clone(),
                 source,
             })?;
-        let stream = dial::dial(addresses)
-            .await
-            .map_err(|source| ConnectError::Dial {
-                server: self.server(),
-                source,
-            })?;
+        let stream = dial::dial(addresses).await;
+        let stream = stream.map_err(|source| self.undialed(source))?;
         Ok(Either::Left(stream))
+    }
+
+    fn undialed(&self, source: io::Error) -> ConnectError {
+        ConnectError::Dial {
+            server: self.server(),
+            source,
+        }
     }
 
     async fn handshake(

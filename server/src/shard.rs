@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ngrnotok_common::link::io::tune;
 use ngrnotok_common::protocol::ALPN;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -149,6 +150,7 @@ impl Doors {
         if !for_a_link && door == Door::Https {
             return self.edge.visit_tls(here, hello, arrival).await;
         }
+        tune(&hello.io)?;
         // A link is no visitor: a drain waits for visitors first and ends links afterwards.
         let gate = Arc::clone(&self.gate);
         self.gate.tasks.spawn(async move {

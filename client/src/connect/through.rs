@@ -21,13 +21,11 @@ use tokio_util::either::Either;
 
 use super::dial::{dial, resolve};
 use super::error::ProxyError;
+use super::transport::{Other, Transport};
 use crate::proxy::{Kind, Proxy};
 
 /// The answer's head of an HTTP proxy: 16 KiB.
 const HEAD_LIMIT: usize = 16 * 1024;
-
-/// The way to the server: TCP, or TLS to an https proxy.
-pub(super) type Transport = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Opens a way to `host:port` through `proxy`, within the usual limit.
 ///
@@ -46,7 +44,7 @@ pub(super) async fn connect(
     let carried = async {
         Ok::<_, ProxyError>(match proxy.kind {
             Kind::Http => Either::Left(way.tunnel(way.dial().await?).await?),
-            Kind::Https => Either::Right(Box::new(way.tunnel(way.tls().await?).await?)),
+            Kind::Https => Either::Right(Other::new(way.tunnel(way.tls().await?).await?)),
             Kind::Socks5h => Either::Left(way.socks(way.dial().await?, (host, port)).await?),
             Kind::Socks5 => Either::Left(way.socks_resolved(host, port).await?),
         })

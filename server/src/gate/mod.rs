@@ -17,7 +17,7 @@ use http::{Request, StatusCode};
 use ngrnotok_certs::Identities;
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::link::calling::Requests;
-use ngrnotok_common::link::io::{ReadAhead, tune};
+use ngrnotok_common::link::io::ReadAhead;
 use ngrnotok_common::link::open::{LinkError, server_end};
 use ngrnotok_common::link::settings::OPEN_LIMIT;
 use ngrnotok_common::protocol::control::{
@@ -26,7 +26,7 @@ use ngrnotok_common::protocol::control::{
 use ngrnotok_common::protocol::{CONTROL_PATH, handshake::Problem};
 use rustls::ServerConfig;
 use thiserror::Error;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{error::Elapsed, timeout};
 use tokio_rustls::StartHandshake;
 use tokio_util::sync::CancellationToken;
@@ -132,13 +132,12 @@ impl From<h2::Error> for GateError {
 }
 
 impl Gate {
-    /// Takes a connection whose ClientHello asks for a link, and serves it to its end.
-    pub async fn link(
-        self: Arc<Self>,
-        here: ShardId,
-        hello: StartHandshake<TcpStream>,
-        peer: SocketAddr,
-    ) {
+    /// Takes a connection whose ClientHello asks for a link, and serves it to its end. What kind of stream
+    /// it is, and how that is tuned, is the business of whoever has accepted it.
+    pub async fn link<S>(self: Arc<Self>, here: ShardId, hello: StartHandshake<S>, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         if let Err(error) = self.serve(here, hello, peer).await {
             match &error {
                 // The operator wants to see who is turned away; strangers' noise is not for the log.
@@ -150,13 +149,15 @@ impl Gate {
         }
     }
 
-    async fn serve(
+    async fn serve<S>(
         &self,
         here: ShardId,
-        hello: StartHandshake<TcpStream>,
+        hello: StartHandshake<S>,
         peer: SocketAddr,
-    ) -> Result<(), GateError> {
-        tune(&hello.io)?;
+    ) -> Result<(), GateError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let opening = async {
             let hello = StartHandshake::from_parts(hello.accepted, ReadAhead::new(hello.io));
             let stream = hello.into_stream(Arc::clone(&self.tls)).await?;
