@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER;
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::id::SessionId;
 use ngrnotok_common::protocol::control::Resume;
-use ngrnotok_common::protocol::resume::{ChannelBinding, Verifier};
+use ngrnotok_common::protocol::resume::{ChannelBinding, Verifier, key_of, new_secret};
 use ngrnotok_common::secret::Secret;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -64,26 +64,42 @@ impl Comeback {
         }
     }
 
-    /// The claim to make on a connection, if there is a session to come back to.
+    /// The claim to make on a connection: to the session that there is, or else to one that is about to be.
+    /// `None` for a link that would join and knows of no session.
     pub(crate) fn claim(&self, binding: &ChannelBinding, join: bool) -> Option<Resume> {
-        let Right { session, secret } = self.right().clone()?;
+        let known = self.right().clone();
+        let Right { session, secret } = match join {
+            true => known?,
+            false => known.unwrap_or_else(|| self.begin()),
+        };
         Some(Resume {
             session,
             proof: Verifier::of(&secret).prove(session, binding),
+            key: (!join).then(|| key_of(&secret)),
             join,
         })
     }
 
+    /// A session that is remembered before the server hears of it, because its `welcome` may be lost.
+    fn begin(&self) -> Right {
+        self.remember(SessionId::random(), new_secret())
+    }
+
     /// Remembers what a `welcome` said.
     pub(crate) fn learn(&self, session: SessionId, secret: Secret) {
+        self.remember(session, secret);
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    fn remember(&self, session: SessionId, secret: Secret) -> Right {
         let right = Right { session, secret };
         if let Some(kept) = &self.kept
             && let Err(error) = kept.write(&right)
         {
             warn!(file = %kept.path.display(), %error, "a restart cannot take its names over at once");
         }
-        *self.right() = Some(right);
-        self.generation.send_modify(|generation| *generation += 1);
+        *self.right() = Some(right.clone());
+        right
     }
 
     /// After a goodbye there is nothing to come back to.
@@ -171,8 +187,6 @@ fn file_name(server: &str, names: &[&Name]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ngrnotok_common::protocol::resume::new_secret;
-
     use super::*;
 
     struct Folder(PathBuf);
@@ -210,6 +224,19 @@ mod tests {
         second.forget();
         drop(second);
         assert!(open().right().is_none());
+    }
+
+    #[test]
+    fn a_session_is_remembered_before_the_server_hears_of_it() {
+        let folder = Folder::new();
+        let open = || Comeback::kept_in(&folder.0, "tunnel.test:443", &[]);
+        let first = open();
+        let begun = first.begin();
+        assert_eq!(*first.generation().borrow(), 0, "nobody can join it yet");
+        drop(first);
+        // Its welcome was lost, and then the program.
+        let right = open().right().clone().unwrap();
+        assert_eq!((right.session, right.secret), (begun.session, begun.secret));
     }
 
     #[test]

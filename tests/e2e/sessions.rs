@@ -101,6 +101,35 @@ fn a_client_that_was_killed_has_its_names_again_at_once() {
 }
 
 #[test]
+fn a_client_that_has_never_heard_of_its_session_has_its_names_again_at_once() {
+    const SESSION: &str = "cbf04a22-7fd5-4502-820f-cdb790525f3c";
+    run(async {
+        let world = World::plan().start().await;
+        let (secret, wrong) = ("5".repeat(64), "6".repeat(64));
+        let mut unheard = RawClient::open(&world).await;
+        unheard.begin(SESSION, &secret);
+        unheard.bind(0, "http", "app");
+        eventually("the name to be bound", async || world.names() == 1).await;
+
+        let mut stranger = RawClient::open(&world).await;
+        stranger.begin(SESSION, &wrong);
+        stranger.bind(0, "http", "app");
+        assert_ne!(stranger.hear().await["session"], SESSION);
+        assert_eq!(stranger.hear().await["code"], "name_taken");
+
+        // Whatever the first one read of all that, its successor has read nothing.
+        for _ in 0..2 {
+            let mut again = RawClient::open(&world).await;
+            again.begin(SESSION, &secret);
+            again.bind(0, "http", "app");
+            assert_eq!(again.hear().await["session"], SESSION);
+            assert_eq!(again.hear().await["t"], "bound");
+            drop(again);
+        }
+    });
+}
+
+#[test]
 fn a_client_that_could_not_say_goodbye_has_its_names_again_at_once() {
     run(async {
         let world = World::plan().start().await;
@@ -359,17 +388,12 @@ fn a_client_finds_its_names_free_on_a_new_server() {
     run(async {
         let app = Origin::saying("hello").await;
         let mut world = World::of(&app).await;
-        let session = world.clients[0].session();
         world.stop_server();
         assert!(world.server_ended().await);
+        let lost = |status: &Status| matches!(status.state, State::Reconnecting { .. });
+        world.clients[0].is("offline", lost).await;
         world.restart_server().await;
-        let back = world.clients[0].is("online again", |status| {
-            let id = status
-                .session
-                .as_ref()
-                .map(|session| session.id.to_string());
-            status.state == State::Online && id.is_some_and(|id| id != session)
-        });
+        let back = world.clients[0].is("online again", |status| status.state == State::Online);
         within(Duration::from_secs(20), "the client", back).await;
         let visitor = world.visitor(Via::Http1, "app").await;
         assert_eq!(says(&visitor).await, "hello");

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use data_encoding::HEXLOWER;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
@@ -11,7 +12,7 @@ use ngrnotok_common::secret::Secret;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::crypto::tls13::OkmBlock;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, Tls13CipherSuite};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -207,21 +208,20 @@ impl RawClient {
         ));
     }
 
+    /// Opens a session under an id of its own, with its own secret, or comes back to it.
+    pub fn begin(&mut self, session: &str, secret: &str) {
+        let proof = self.proof(session, secret);
+        let key = HEXLOWER.encode(&key(secret));
+        self.say(&format!(
+            r#"{{"t":"hello","version":"1","os":"raw","resume":{{"session":"{session}","proof":"{proof}","key":"{key}"}}}}"#
+        ));
+    }
+
     /// HMAC-SHA-256 with the hash of the secret as its key, by the parts that TLS is made of.
     fn proof(&self, session: &str, secret: &str) -> String {
-        let suite = TLS13_AES_128_GCM_SHA256
-            .tls13()
-            .expect("a suite of TLS 1.3");
-        let key = suite.common.hash_provider.hash(secret.as_bytes());
         let text = [session.as_bytes(), &self.binding].concat();
-        let proof = suite
-            .hkdf_provider
-            .hmac_sign(&OkmBlock::new(key.as_ref()), &text);
-        proof
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let key = OkmBlock::new(&key(secret));
+        HEXLOWER.encode(suite().hkdf_provider.hmac_sign(&key, &text).as_ref())
     }
 
     /// Says a line on the control stream.
@@ -303,4 +303,15 @@ pub fn answer(mut respond: SendResponse<Bytes>, text: &'static str) {
         .expect("an open stream");
     body.send_data(Bytes::from_static(text.as_bytes()), true)
         .expect("an open stream");
+}
+
+/// The hash of a secret.
+fn key(secret: &str) -> Vec<u8> {
+    let hash = suite().common.hash_provider.hash(secret.as_bytes());
+    hash.as_ref().to_vec()
+}
+
+fn suite() -> &'static Tls13CipherSuite {
+    let suite = TLS13_AES_128_GCM_SHA256.tls13();
+    suite.expect("a suite of TLS 1.3")
 }

@@ -32,7 +32,7 @@ pub enum ClientMessage {
         version: String,
         /// Operating system and architecture, `linux-x86_64`.
         os: String,
-        /// Which session this link is for; without it, for a new one.
+        /// Which session this link is for; without it, for a new one that the server names.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resume: Option<Resume>,
     },
@@ -116,13 +116,18 @@ pub enum ServerMessage {
     Unknown,
 }
 
-/// A client's claim to a session that it had before.
+/// A client's claim to a session that it had before, or to one that it has begun and does not know of: its
+/// `welcome` may have been lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {
-    /// The session of an earlier `welcome`.
+    /// The session of an earlier `welcome`, or an id of the client's own making.
     pub session: SessionId,
-    /// That the client has the secret of that `welcome`.
+    /// That the client has the secret of that `welcome`, or the one that it has made for the id.
     pub proof: Proof,
+    /// The key of the proof. If there is no such session a new one is opened under this id, to which the
+    /// secret leads from the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "said_secret")]
+    pub key: Option<Secret>,
     /// The link joins those that the session has. Without it, it takes their place.
     #[serde(default, skip_serializing_if = "is_false")]
     pub join: bool,

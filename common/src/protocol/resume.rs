@@ -3,6 +3,9 @@
 //! Each `welcome` brings a new secret. Who comes back proves that it has it without saying it, and the
 //! proof is bound to the one TLS connection it is made on: shown on another, it is worth nothing. The
 //! server keeps only what it needs to check proofs.
+//!
+//! A `welcome` can be lost, and with it the only secret that leads to a session with names. So whoever opens
+//! one gives the key to it along.
 
 use std::fmt;
 
@@ -45,14 +48,29 @@ pub fn new_secret() -> Secret {
     Secret::new(HEXLOWER.encode(&bytes))
 }
 
+/// The key of the proofs that a secret makes, its SHA-256 as 64 hex digits.
+pub fn key_of(secret: &Secret) -> Secret {
+    let hash = digest(&SHA256, secret.expose().as_bytes());
+    Secret::new(HEXLOWER.encode(hash.as_ref()))
+}
+
 /// What a secret is checked with: its SHA-256, the key of the proofs.
 pub struct Verifier(hmac::Key);
 
 impl Verifier {
     /// That of a secret as it stands in `welcome`.
     pub fn of(secret: &Secret) -> Self {
-        let hash = digest(&SHA256, secret.expose().as_bytes());
-        Self(hmac::Key::new(hmac::HMAC_SHA256, hash.as_ref()))
+        Self::with(digest(&SHA256, secret.expose().as_bytes()).as_ref())
+    }
+
+    /// That of a key as it stands in `hello`; `None` if it is not 64 hex digits.
+    pub fn of_key(key: &Secret) -> Option<Self> {
+        let key = HEXLOWER.decode(key.expose().as_bytes()).ok()?;
+        (key.len() == 32).then(|| Self::with(&key))
+    }
+
+    fn with(key: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
     /// The proof for one session and one connection.
@@ -102,6 +120,21 @@ mod tests {
         assert!(!Verifier::of(&new_secret()).accepts(&proof, session, &here));
         for odd in ["", "00", "zz", &"0".repeat(64), &"0".repeat(1000)] {
             assert!(!verifier.accepts(&Proof(odd.into()), session, &here));
+        }
+    }
+
+    #[test]
+    fn a_key_checks_the_proofs_of_its_secret() {
+        let (secret, session) = (new_secret(), SessionId::random());
+        let here = ChannelBinding([1; 32]);
+        let proof = Verifier::of(&secret).prove(session, &here);
+        let accepts = |key: &Secret| {
+            Verifier::of_key(key).is_some_and(|verifier| verifier.accepts(&proof, session, &here))
+        };
+        assert!(accepts(&key_of(&secret)));
+        assert!(!accepts(&key_of(&new_secret())));
+        for odd in ["", "zz", &"0".repeat(64), &"0".repeat(66)] {
+            assert!(!accepts(&Secret::new(odd)));
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use dashmap::mapref::entry::{Entry, VacantEntry};
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::id::{SessionId, TunnelId};
 use ngrnotok_common::protocol::cause::Limit;
@@ -77,7 +78,7 @@ struct Held {
 }
 
 /// Who may come back: the holder of the newest secret. The one before it is good, too, until the newest
-/// has been used, for the `welcome` that brought it may never have arrived.
+/// has been used, for the `welcome` that brought it may never have arrived. The first one is the client's own.
 struct Right {
     newest: Verifier,
     before: Option<Verifier>,
@@ -166,7 +167,9 @@ impl Sessions {
             }
         }
         let counted = grant.link().map_err(Unopened::TooManyLinks)?;
-        let (secret, id) = (new_secret(), SessionId::random());
+        let secret = new_secret();
+        let (place, before) = self.place(resume, binding);
+        let id = *place.key();
         let limits = Arc::clone(grant.limits());
         let session = Session::new(id, self.keeping.patience, limits, self.tasks.clone());
         let link = session.attach(link, Arrival::Joins, counted);
@@ -176,12 +179,12 @@ impl Sessions {
             registry: self.registry.clone(),
             right: Mutex::new(Right {
                 newest: Verifier::of(&secret),
-                before: None,
+                before,
             }),
             names: Mutex::new(Some(HashMap::new())),
             left: CancellationToken::new(),
         });
-        self.live.insert(id, Arc::clone(&owned));
+        place.insert(Arc::clone(&owned));
         self.tasks.spawn(self.clone().keep(Arc::clone(&owned)));
         Ok(Opened {
             session: owned,
@@ -189,6 +192,32 @@ impl Sessions {
             secret: Some(secret),
             resumed: false,
         })
+    }
+
+    /// A place for a new session: under the id that its client has given it, with what its proofs are checked
+    /// with until it has read our `welcome`; or else under one of ours.
+    fn place(
+        &self,
+        resume: Option<&Resume>,
+        binding: &ChannelBinding,
+    ) -> (VacantEntry<'_, SessionId, Arc<Owned>>, Option<Verifier>) {
+        if let Some(Resume {
+            session,
+            proof,
+            key: Some(key),
+            ..
+        }) = resume
+            && let Some(verifier) = Verifier::of_key(key)
+            && verifier.accepts(proof, *session, binding)
+            && let Entry::Vacant(place) = self.live.entry(*session)
+        {
+            return (place, Some(verifier));
+        }
+        loop {
+            if let Entry::Vacant(place) = self.live.entry(SessionId::random()) {
+                return (place, None);
+            }
+        }
     }
 
     /// Only the token that a session was opened by leads back to it: what its names were allowed by must
