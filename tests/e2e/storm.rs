@@ -7,43 +7,13 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use ngrnotok_tests::body::{Body, empty, full, pieces};
+use ngrnotok_tests::dice::Dice;
 use ngrnotok_tests::origin::Origin;
 use ngrnotok_tests::visitor::{Answer, Via, Visitor};
 use ngrnotok_tests::world::World;
 use ngrnotok_tests::{eventually, run, within};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-
-/// Numbers that look random and can be had again (xorshift).
-#[derive(Clone)]
-struct Dice(u64);
-
-impl Dice {
-    /// Seeded by `STORM_SEED`, else by the clock; says by which.
-    fn new() -> Self {
-        let seed = std::env::var("STORM_SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(|| {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            u64::from(now.expect("after 1970").subsec_nanos()) | 1
-        });
-        println!("STORM_SEED={seed}");
-        Self(seed)
-    }
-
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        let sides = from.len() as u64;
-        from[usize::try_from(self.roll(sides)).expect("a small number")]
-    }
-}
 
 const BULK: usize = 300_000;
 
@@ -110,13 +80,12 @@ fn after_a_storm_nothing_is_left_open() {
     run(async {
         let world = World::of(&Origin::http(moody).await).await;
         let session = world.clients[0].session();
-        let mut dice = Dice::new();
+        let mut dice = Dice::seeded_by("STORM_SEED");
         for _ in 0..5 {
             let mut visits = JoinSet::new();
             for _ in 0..60 {
                 let visitor = world.visit(dice.pick(&Via::ALL)).await;
-                let dice = Dice(dice.roll(u64::MAX) | 1);
-                visits.spawn(visit(visitor, dice));
+                visits.spawn(visit(visitor, dice.split()));
             }
             within(
                 Duration::from_secs(15),

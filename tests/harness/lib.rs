@@ -17,6 +17,7 @@
 
 pub mod body;
 pub mod canary;
+pub mod dice;
 pub mod dns;
 pub mod frames;
 pub mod head;

@@ -325,26 +325,36 @@ pub struct RunningClient {
 impl RunningClient {
     /// Starts a client and waits until it is online, or has given up.
     pub async fn start(config: ClientConfig) -> Result<Self, ClientError> {
-        let mut client = Client::new(config)?;
-        let mut status = client.status();
-        let requests = client.take_requests().expect("taken once");
-        let stop = CancellationToken::new();
-        let run = TaskTracker::new().spawn(client.run(stop.clone().cancelled_owned()));
-        let mut run = AbortOnDropHandle::new(run);
+        let mut client = Self::launch(config)?;
         let first = async {
             tokio::select! {
-                Ok(_) = status.wait_for(|status| status.state == State::Online) => Ok(()),
-                ended = &mut run => ended.expect("the client does not panic"),
+                Ok(_) = client.status.wait_for(|status| status.state == State::Online) => Ok(()),
+                ended = &mut client.run => ended.expect("the client does not panic"),
             }
         };
         soon("the client to be online", first).await?;
+        Ok(client)
+    }
+
+    /// Starts a client and does not wait.
+    pub fn launch(config: ClientConfig) -> Result<Self, ClientError> {
+        let mut client = Client::new(config)?;
+        let status = client.status();
+        let requests = client.take_requests().expect("taken once");
+        let stop = CancellationToken::new();
+        let run = TaskTracker::new().spawn(client.run(stop.clone().cancelled_owned()));
         Ok(Self {
             status,
             requests,
             stop,
-            run,
+            run: AbortOnDropHandle::new(run),
             app: None,
         })
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.run.is_finished()
     }
 
     /// Where visitors of its only tunnel go.
@@ -374,6 +384,11 @@ impl RunningClient {
     /// Resolves at its end, whenever that comes.
     pub async fn run(self) -> Result<(), ClientError> {
         self.run.await.expect("the client does not panic")
+    }
+
+    /// The end of one that has ended, or is about to.
+    pub async fn end(&mut self) -> Result<(), ClientError> {
+        (&mut self.run).await.expect("the client does not panic")
     }
 
     /// Waits for its end, which is near.
