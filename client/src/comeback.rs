@@ -30,6 +30,8 @@ pub(crate) struct Comeback {
 struct Right {
     session: SessionId,
     secret: Secret,
+    /// How often it was claimed.
+    turn: u64,
 }
 
 impl Comeback {
@@ -68,31 +70,47 @@ impl Comeback {
     /// `None` for a link that would join and knows of no session.
     pub(crate) fn claim(&self, binding: &ChannelBinding, join: bool) -> Option<Resume> {
         let known = self.right().clone();
-        let Right { session, secret } = match join {
+        let Right {
+            session,
+            secret,
+            turn,
+        } = match join {
             true => known?,
-            false => known.unwrap_or_else(|| self.begin()),
+            false => self.next_turn(known),
         };
         Some(Resume {
             session,
             proof: Verifier::of(&secret).prove(session, binding),
             key: (!join).then(|| key_of(&secret)),
+            turn: (!join).then_some(turn),
             join,
         })
     }
 
-    /// A session that is remembered before the server hears of it, because its `welcome` may be lost.
-    fn begin(&self) -> Right {
-        self.remember(SessionId::random(), new_secret())
+    /// The right with which a link is to take the place of others. Also that of a new session is remembered
+    /// before the server hears of it, because its `welcome` may be lost.
+    fn next_turn(&self, known: Option<Right>) -> Right {
+        let right = known.unwrap_or_else(|| Right {
+            session: SessionId::random(),
+            secret: new_secret(),
+            turn: 0,
+        });
+        let turn = right.turn + 1;
+        self.remember(Right { turn, ..right })
     }
 
     /// Remembers what a `welcome` said.
     pub(crate) fn learn(&self, session: SessionId, secret: Secret) {
-        self.remember(session, secret);
+        let turn = self.right().as_ref().map_or(0, |right| right.turn);
+        self.remember(Right {
+            session,
+            secret,
+            turn,
+        });
         self.generation.send_modify(|generation| *generation += 1);
     }
 
-    fn remember(&self, session: SessionId, secret: Secret) -> Right {
-        let right = Right { session, secret };
+    fn remember(&self, right: Right) -> Right {
         if let Some(kept) = &self.kept
             && let Err(error) = kept.write(&right)
         {
@@ -133,6 +151,9 @@ struct Kept {
 struct Line {
     session: SessionId,
     secret: String,
+    /// 16 hex digits.
+    #[serde(default)]
+    turn: String,
 }
 
 impl Kept {
@@ -151,12 +172,11 @@ impl Kept {
         file.try_lock()?;
         let mut text = Vec::new();
         (&mut file).take(4096).read_to_end(&mut text)?;
-        let right = serde_json::from_slice(&text)
-            .ok()
-            .map(|Line { session, secret }| Right {
-                session,
-                secret: Secret::new(secret),
-            });
+        let right = serde_json::from_slice(&text).ok().map(|line: Line| Right {
+            session: line.session,
+            secret: Secret::new(line.secret),
+            turn: u64::from_str_radix(&line.turn, 16).unwrap_or(0),
+        });
         if right.is_none() {
             // What is not ours could be longer than a line and stand behind the next one.
             file.set_len(0)?;
@@ -169,6 +189,7 @@ impl Kept {
         let line = Line {
             session: right.session,
             secret: right.secret.expose().to_owned(),
+            turn: format!("{:016x}", right.turn),
         };
         let mut text = serde_json::to_vec(&line)?;
         text.push(b'\n');
@@ -231,12 +252,19 @@ mod tests {
         let folder = Folder::new();
         let open = || Comeback::kept_in(&folder.0, "tunnel.test:443", &[]);
         let first = open();
-        let begun = first.begin();
+        let begun = first.next_turn(None);
         assert_eq!(*first.generation().borrow(), 0, "nobody can join it yet");
         drop(first);
         // Its welcome was lost, and then the program.
-        let right = open().right().clone().unwrap();
+        let second = open();
+        let right = second.right().clone().unwrap();
         assert_eq!((right.session, right.secret), (begun.session, begun.secret));
+        // Nor does it ever claim the same turn twice.
+        second.learn(SessionId::random(), new_secret());
+        let known = second.right().clone();
+        assert_eq!(second.next_turn(known).turn, 2);
+        drop(second);
+        assert_eq!(open().right().clone().unwrap().turn, 2);
     }
 
     #[test]

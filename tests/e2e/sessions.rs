@@ -100,27 +100,49 @@ fn a_client_that_was_killed_has_its_names_again_at_once() {
     });
 }
 
+/// An id that a client gives its session.
+const SESSION: &str = "cbf04a22-7fd5-4502-820f-cdb790525f3c";
+
+#[test]
+fn what_a_lost_connection_delivers_late_takes_nothing_from_its_successor() {
+    run(async {
+        let world = World::plan().start().await;
+        let secret = "5".repeat(64);
+        let mut successor = RawClient::open(&world).await;
+        successor.begin(SESSION, &secret, 2);
+        successor.bind(0, "http", "app");
+        assert_eq!(successor.hear().await["t"], "welcome");
+        assert_eq!(successor.hear().await["t"], "bound");
+        for late in [1, 2] {
+            let mut lost = RawClient::open(&world).await;
+            lost.begin(SESSION, &secret, late);
+            assert_eq!(lost.hear().await["code"], "replaced");
+        }
+        successor.bind(1, "http", "other");
+        assert_eq!(successor.hear().await["t"], "bound");
+    });
+}
+
 #[test]
 fn a_client_that_has_never_heard_of_its_session_has_its_names_again_at_once() {
-    const SESSION: &str = "cbf04a22-7fd5-4502-820f-cdb790525f3c";
     run(async {
         let world = World::plan().start().await;
         let (secret, wrong) = ("5".repeat(64), "6".repeat(64));
         let mut unheard = RawClient::open(&world).await;
-        unheard.begin(SESSION, &secret);
+        unheard.begin(SESSION, &secret, 1);
         unheard.bind(0, "http", "app");
         eventually("the name to be bound", async || world.names() == 1).await;
 
         let mut stranger = RawClient::open(&world).await;
-        stranger.begin(SESSION, &wrong);
+        stranger.begin(SESSION, &wrong, 2);
         stranger.bind(0, "http", "app");
         assert_ne!(stranger.hear().await["session"], SESSION);
         assert_eq!(stranger.hear().await["code"], "name_taken");
 
         // Whatever the first one read of all that, its successor has read nothing.
-        for _ in 0..2 {
+        for turn in 2..4 {
             let mut again = RawClient::open(&world).await;
-            again.begin(SESSION, &secret);
+            again.begin(SESSION, &secret, turn);
             again.bind(0, "http", "app");
             assert_eq!(again.hear().await["session"], SESSION);
             assert_eq!(again.hear().await["t"], "bound");

@@ -209,11 +209,12 @@ impl RawClient {
     }
 
     /// Opens a session under an id of its own, with its own secret, or comes back to it.
-    pub fn begin(&mut self, session: &str, secret: &str) {
+    /// `turn` counts how often.
+    pub fn begin(&mut self, session: &str, secret: &str, turn: u64) {
         let proof = self.proof(session, secret);
         let key = HEXLOWER.encode(&key(secret));
         self.say(&format!(
-            r#"{{"t":"hello","version":"1","os":"raw","resume":{{"session":"{session}","proof":"{proof}","key":"{key}"}}}}"#
+            r#"{{"t":"hello","version":"1","os":"raw","resume":{{"session":"{session}","proof":"{proof}","key":"{key}","turn":{turn}}}}}"#
         ));
     }
 

@@ -128,6 +128,10 @@ pub struct Resume {
     /// secret leads from the beginning.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "said_secret")]
     pub key: Option<Secret>,
+    /// Counts the client's claims to take the place of links. One that arrives after a newer one was overtaken
+    /// on the way, and counts no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<u64>,
     /// The link joins those that the session has. Without it, it takes their place.
     #[serde(default, skip_serializing_if = "is_false")]
     pub join: bool,

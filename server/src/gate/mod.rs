@@ -199,6 +199,7 @@ impl Gate {
                 let stop = ServerMessage::Stop {
                     code: match unopened {
                         Unopened::NoSession => StopCode::NoSession,
+                        Unopened::Overtaken => StopCode::Replaced,
                         Unopened::SessionFull | Unopened::TooManyLinks(_) => StopCode::OverLimit,
                     },
                     message: unopened.to_string(),

@@ -82,6 +82,8 @@ struct Held {
 struct Right {
     newest: Verifier,
     before: Option<Verifier>,
+    /// The last claim that has come, by the client's count.
+    turn: u64,
 }
 
 /// A client's place in its session.
@@ -99,6 +101,8 @@ pub(super) struct Opened {
 pub(super) enum Unopened {
     #[error("there is no such session to join")]
     NoSession,
+    #[error("a newer link of the same client has overtaken this one")]
+    Overtaken,
     #[error("a session has at most {MAX_LINKS} links")]
     SessionFull,
     #[error(
@@ -180,6 +184,7 @@ impl Sessions {
             right: Mutex::new(Right {
                 newest: Verifier::of(&secret),
                 before,
+                turn: resume.and_then(|resume| resume.turn).unwrap_or(0),
             }),
             names: Mutex::new(Some(HashMap::new())),
             left: CancellationToken::new(),
@@ -240,6 +245,9 @@ impl Sessions {
         let names = owned.names();
         if names.is_none() {
             return Err(Unresumed::Other(link));
+        }
+        if resume.turn.is_some_and(|turn| turn <= right.turn) {
+            return Err(Unresumed::Refused(Unopened::Overtaken));
         }
         if resume.join && owned.session.links() >= MAX_LINKS {
             return Err(Unresumed::Refused(Unopened::SessionFull));
@@ -320,6 +328,7 @@ impl Right {
         if newest.accepts(&used.proof, used.session, binding) {
             self.before = Some(newest);
         }
+        self.turn = used.turn.unwrap_or(self.turn);
         secret
     }
 }
