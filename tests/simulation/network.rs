@@ -15,10 +15,13 @@ use tokio::io::{
     duplex, split,
 };
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// What is under way in one direction at most.
 const WINDOW: usize = 64 * 1024;
+
+/// TCP sends again after 0.2 s what has not arrived.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 /// The one address that everybody dials.
 #[derive(Debug, Clone, Default)]
@@ -167,10 +170,19 @@ impl Cable {
     async fn travel(&self) {
         let delay = *lock(&self.0.delay);
         sleep(delay).await;
-        let mut silent = self.0.silent.subscribe();
+        let (mut silent, sent) = (self.0.silent.subscribe(), Instant::now());
         let heard = silent.wait_for(|silent| !*silent).await;
         drop(heard.expect("we hold the other side"));
+        sleep(until_sent_again(sent.elapsed())).await;
     }
+}
+
+/// What was lost for so long is sent again after waits that double, as TCP does it: so what is new may
+/// arrive before what is old, on another connection.
+fn until_sent_again(lost: Duration) -> Duration {
+    let tries = (0..7).map(|tries| FIRST_WAIT * ((1 << tries) - 1));
+    let next = tries.into_iter().find(|next| *next >= lost);
+    next.map_or(Duration::ZERO, |next| next - lost)
 }
 
 /// Carries what is said in both directions, for as long as the connection may.
