@@ -47,6 +47,8 @@ pub(crate) fn random() -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use tokio::task::JoinSet;
     use tokio::time::{Instant, sleep};
 
@@ -90,6 +92,43 @@ mod tests {
         let mut backoff = Backoff { tries: 20 };
         let asked = Duration::from_secs(1);
         assert_eq!(backoff.next(u32::MAX, asked), asked + LAST);
+    }
+
+    /// The limit of the wait after so many tries.
+    fn limit(tries: usize) -> Duration {
+        (0..tries).fold(FIRST, |limit, _| LAST.min(limit * 2))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_wait_is_never_shorter_than_asked_nor_longer_than_its_limit(
+            waits in vec((any::<u32>(), 0..600_000_u64), 1..40)
+        ) {
+            let mut backoff = Backoff::default();
+            for (tries, (random, asked)) in waits.into_iter().enumerate() {
+                let asked = Duration::from_millis(asked);
+                let wait = backoff.next(random, asked);
+                prop_assert!(wait >= asked);
+                prop_assert!(wait <= asked + limit(tries).max(asked / 4));
+            }
+        }
+
+        #[test]
+        fn limits_only_grow_until_a_link_has_held(tries in vec(any::<u32>(), 0..40)) {
+            let mut backoff = Backoff::default();
+            let mut before = Duration::ZERO;
+            for (number, random) in tries.iter().enumerate() {
+                let mut same = Backoff { tries: backoff.tries };
+                let longest = same.next(u32::MAX, NOW);
+                prop_assert!(longest >= before && longest == limit(number));
+                prop_assert!(backoff.next(*random, NOW) <= longest);
+                before = longest;
+            }
+            backoff.reset();
+            prop_assert_eq!(backoff.next(u32::MAX, NOW), FIRST);
+        }
     }
 
     /// What came of a herd: when each try was, and when each client was back.

@@ -284,3 +284,6 @@ impl Drop for Claim {
         debug!(name = %self.name, "name released");
     }
 }
+
+#[cfg(test)]
+mod tests;
