@@ -38,7 +38,7 @@ const SEEDS: u64 = 1000;
 #[test]
 fn whatever_befalls_them_names_have_one_owner_who_comes_back() {
     if let Some(seed) = number("SIMULATION_SEED") {
-        let log = std::env::var("SIMULATION_LOG").unwrap_or("off".to_owned());
+        let log = std::env::var("SIMULATION_LOG").unwrap_or_else(|_| "off".to_owned());
         ngrnotok_common::telemetry::start(&log).expect("SIMULATION_LOG is a level or a filter");
         let story = play(seed).err();
         assert!(story.is_none(), "{}", story.unwrap_or_default());
