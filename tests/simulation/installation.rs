@@ -42,6 +42,7 @@ pub(crate) struct Installation {
 pub(crate) struct Running {
     pub(crate) client: RunningClient,
     pub(crate) was_online: bool,
+    pub(crate) was_told_to_leave: bool,
     /// Nothing was in its way when it began.
     pub(crate) was_sure: bool,
     _watch: Tasks,
@@ -91,10 +92,8 @@ impl Installation {
 
     /// Whether its client is there, and has not been told to leave.
     pub(crate) fn runs(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| {
-            let state = &running.client.status.borrow().state;
-            !matches!(state, State::Leaving | State::Ended { .. })
-        })
+        let running = self.running.as_ref();
+        running.is_some_and(|running| !running.was_told_to_leave && !running.client.has_ended())
     }
 
     /// Starts the client, if it does not run. `is_sure`: nothing is in its way.
@@ -122,6 +121,7 @@ impl Installation {
         self.running = Some(Running {
             client,
             was_online: false,
+            was_told_to_leave: false,
             was_sure: is_sure,
             _watch: watch,
         });
@@ -150,6 +150,14 @@ impl Installation {
         }
         (self.has_copies, other.has_copies) = (true, true);
         lock(&other.memory.sessions).extend(lock(&self.memory.sessions).iter());
+    }
+
+    /// The session in which it has names and wants to keep them.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        let running = self.running.as_ref()?;
+        let status = running.client.status.borrow();
+        let session = status.session.as_ref()?.id;
+        (status.state == State::Online && !running.was_told_to_leave).then_some(session)
     }
 
     /// Whether it believes that visitors can reach a name.

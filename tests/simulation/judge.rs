@@ -136,6 +136,11 @@ impl Judge {
         rules.hold.is_zero() || first.is_none_or(|first| **first == *one.part.account)
     }
 
+    /// A later run has taken a session up again.
+    pub(crate) fn takes_up(&mut self, session: SessionId) {
+        self.given_up.remove(&session);
+    }
+
     /// Its client has given up whatever it had.
     pub(crate) fn gives_up(&mut self, installation: &Installation) {
         let given_up = installation.memory.sessions();

@@ -82,9 +82,17 @@ impl Story {
         };
         let cast = cast(&mut dice);
         let most = dice.pick(&[100, 1_000, 4_000, 15_000]);
-        let events = (0..10 + dice.roll(15))
-            .map(|_| (dice.millis(most), event(&mut dice, &cast)))
-            .collect();
+        let events = (0..10 + dice.roll(15)).flat_map(|_| {
+            let scene = match dice.once_in(12) {
+                true => late_goodbye(&mut dice, &cast),
+                false => vec![(Duration::ZERO, event(&mut dice, &cast))],
+            };
+            let begins = dice.millis(most);
+            let mut scene = scene.into_iter();
+            let first = scene.next().map(|(_, first)| (begins, first));
+            first.into_iter().chain(scene).collect::<Vec<_>>()
+        });
+        let events = events.collect();
         Self {
             rules,
             cast,
@@ -152,8 +160,23 @@ fn cast(dice: &mut Dice) -> Vec<Part> {
     cast
 }
 
+/// A client leaves and is started again, while nothing of it gets through.
+fn late_goodbye(dice: &mut Dice, cast: &[Part]) -> Vec<(Duration, Event)> {
+    let who = somebody(dice, cast);
+    vec![
+        (Duration::ZERO, Event::Silence(who)),
+        (dice.millis(1_000), Event::Leave(who)),
+        (dice.millis(3_000), Event::Start(who)),
+        (dice.millis(1_000), Event::Heal(who)),
+    ]
+}
+
+fn somebody(dice: &mut Dice, cast: &[Part]) -> usize {
+    usize::try_from(dice.roll(cast.len() as u64)).expect("a small number")
+}
+
 fn event(dice: &mut Dice, cast: &[Part]) -> Event {
-    let who = usize::try_from(dice.roll(cast.len() as u64)).expect("a small number");
+    let who = somebody(dice, cast);
     match dice.roll(24) {
         0 | 1 => Event::Silence(who),
         2..=4 => Event::Heal(who),

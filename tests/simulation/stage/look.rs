@@ -43,6 +43,9 @@ impl Stage {
 
     pub(super) fn listen_to_clients(&mut self) {
         for (who, installation) in self.installations.iter_mut().enumerate() {
+            if let Some(session) = installation.session() {
+                self.judge.takes_up(session);
+            }
             for path in installation.take_requests() {
                 self.answered.insert(path, who);
             }

@@ -180,9 +180,10 @@ impl Stage {
     }
 
     fn leave(&mut self, who: usize) {
-        let leaving = &self.installations[who];
-        if let Some(running) = &leaving.running {
+        let leaving = &mut self.installations[who];
+        if let Some(running) = &mut leaving.running {
             running.client.stop();
+            running.was_told_to_leave = true;
             self.judge.gives_up(leaving);
         }
     }
