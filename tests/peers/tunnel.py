@@ -91,35 +91,35 @@ class Tunnel:
 @contextmanager
 def embedded(target, *options):
     """`ngrnotok http TARGET` without a server: visitors in clear."""
-    with folder() as here, _client(here, target, *options) as (client, ready):
+    with folder() as here, client(here, target, *options) as (found, ready):
         port = int(ready["url"].rsplit(":", 1)[1])
-        yield Tunnel(client, "127.0.0.1", port)
+        yield Tunnel(found, "127.0.0.1", port)
 
 
 @contextmanager
 def with_server(target, *options):
     """A server with a certificate of its own and a client of it: visitors over TLS."""
-    with folder() as here:
-        with server(here) as (address, pin):
-            way = ["--server", address, "--server-pin", pin, "--name", "app"]
-            with _client(here, target, *way, *options) as (client, _):
-                port = int(address.rsplit(":", 1)[1])
-                authority = Path(here, "ngrnotok-server", "dev-ca.pem")
-                yield Tunnel(client, f"app.{DOMAIN}", port, authority)
+    with folder() as here, server(here) as program:
+        address = program.line("https")
+        way = ["--server", address, "--server-pin", program.line("pin"), "--name", "app"]
+        with client(here, target, *way, *options) as (found, _):
+            port = int(address.rsplit(":", 1)[1])
+            authority = Path(here, "ngrnotok-server", "dev-ca.pem")
+            yield Tunnel(found, f"app.{DOMAIN}", port, authority)
 
 
 @contextmanager
-def server(folder):
-    """A server for `*.tunnel.test`: its address and its pin."""
-    args = ["--domain", DOMAIN, "--https", "127.0.0.1:0", "--admin", "off", "--dev-cert"]
+def server(folder, *options):
+    """A server for `*.tunnel.test`, which says its addresses and its pin."""
+    args = ["--domain", DOMAIN, "--https", "127.0.0.1:0", "--admin", "off", "--dev-cert", *options]
     program = Program([BINARIES / "ngrnotok-server", *args], folder, env=clean(folder))
     with _stopped(program):
-        pin = program.line("pin")
-        yield program.line("https"), pin
+        yield program
 
 
 @contextmanager
-def _client(folder, target, *options):
+def client(folder, target, *options):
+    """A client, and its first event."""
     args = ["http", *target, *options, "--output", "json"]
     program = Program([BINARIES / "ngrnotok", *args], folder, env=clean(folder))
     with _stopped(program):
@@ -142,11 +142,18 @@ def _stopped(program):
 @contextmanager
 def app(args, ready, cwd=None):
     """A local app that is a program of its own: what it says behind `ready`."""
+    with running(args, cwd) as program:
+        yield program.line(ready)
+
+
+@contextmanager
+def running(args, cwd=None):
+    """A program of others, or one that may end as it likes."""
     with folder() as here:
         # Some colour their lines in CI, where nobody sees it.
         program = Program(args, here, cwd=cwd, env={**os.environ, "NO_COLOR": "1"})
         try:
-            yield program.line(ready)
+            yield program
         finally:
             program.stop()
 
