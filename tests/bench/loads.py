@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from dataclasses import dataclass
 from typing import Callable
 
@@ -81,6 +82,8 @@ def beside_stalled(port):
     stalled = ["idle", port, "--stalled", "--path", f"/bytes/{GIB}", "--connections", 64]
     with held(*stalled) as visitors:
         visitors.line("held ")
+        # Until what fits into sockets and windows is there.
+        time.sleep(1)
         return visit("paced", port, "--seconds", 2)
 
 
