@@ -236,7 +236,7 @@ async fn edge(rounds: usize) -> anyhow::Result<()> {
     let requests = link(KIB, &tasks).await?;
     let registry = Registry::new("tunnel.test", Duration::ZERO);
     let session = session(&tasks);
-    let link = Link::new(SHARD, requests, u32::MAX);
+    let link = Link::new(SHARD, requests, u32::MAX, CancellationToken::new());
     let _link = session.attach(link, Arrival::Joins, Count::default().add());
     let _claim = claim(&registry, "app500", &session)?;
     let edge = Arc::new(Edge {
@@ -284,7 +284,8 @@ async fn local(rounds: usize) -> anyhow::Result<()> {
     let local = Local::new(target, Options::default(), tasks)?;
     for _ in 0..rounds {
         let head = Request::get("https://app500.tunnel.test/bytes/1024").header("accept", "*/*");
-        let answer = local.exchange(head.body(LinkBody::none())?, None).await;
+        let mut request = head.body(LinkBody::none())?;
+        let answer = local.exchange(&mut request, None).await;
         let mut body = answer
             .map_err(|_| anyhow::anyhow!("no answer"))?
             .into_body();
