@@ -160,13 +160,14 @@ fn cast(dice: &mut Dice) -> Vec<Part> {
     cast
 }
 
-/// A client leaves and is started again, while nothing of it gets through.
+/// A client is told to leave while nothing of it gets through, its user has no patience and starts it again.
 fn late_goodbye(dice: &mut Dice, cast: &[Part]) -> Vec<(Duration, Event)> {
     let who = somebody(dice, cast);
     vec![
         (Duration::ZERO, Event::Silence(who)),
-        (dice.millis(1_000), Event::Leave(who)),
-        (dice.millis(3_000), Event::Start(who)),
+        (dice.millis(500), Event::Leave(who)),
+        (dice.millis(2_000), Event::Kill(who)),
+        (dice.millis(1_000), Event::Start(who)),
         (dice.millis(1_000), Event::Heal(who)),
     ]
 }
