@@ -83,9 +83,10 @@ impl Story {
         let cast = cast(&mut dice);
         let most = dice.pick(&[100, 1_000, 4_000, 15_000]);
         let events = (0..10 + dice.roll(15)).flat_map(|_| {
-            let scene = match dice.once_in(12) {
-                true => late_goodbye(&mut dice, &cast),
-                false => vec![(Duration::ZERO, event(&mut dice, &cast))],
+            let scene = match dice.roll(24) {
+                0 => late_goodbye(&mut dice, &cast),
+                1 => late_hello(&mut dice, &cast),
+                _ => vec![(Duration::ZERO, event(&mut dice, &cast))],
             };
             let begins = dice.millis(most);
             let mut scene = scene.into_iter();
@@ -169,6 +170,19 @@ fn late_goodbye(dice: &mut Dice, cast: &[Part]) -> Vec<(Duration, Event)> {
         (dice.millis(2_000), Event::Kill(who)),
         (dice.millis(1_000), Event::Start(who)),
         (dice.millis(1_000), Event::Heal(who)),
+    ]
+}
+
+/// A client is killed whose `hello` is on a long way, and its successor has a short one.
+fn late_hello(dice: &mut Dice, cast: &[Part]) -> Vec<(Duration, Event)> {
+    let who = somebody(dice, cast);
+    vec![
+        (Duration::ZERO, Event::Delay(who, SECOND * 9 / 10)),
+        (Duration::ZERO, Event::Reset(who)),
+        // The hello is said after three and a half ways there and back.
+        (SECOND * 6 + dice.millis(1_500), Event::Kill(who)),
+        (Duration::ZERO, Event::Delay(who, SECOND / 1000)),
+        (Duration::ZERO, Event::Start(who)),
     ]
 }
 

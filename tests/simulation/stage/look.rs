@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use ngrnotok::client::ClientError;
+use ngrnotok_common::id::SessionId;
 use tokio::time::Instant;
 
 use super::Stage;
-use crate::installation::Running;
+use crate::installation::{Installation, Running};
 use crate::judge::Complaint;
 use crate::visit::Visit;
 
@@ -118,7 +119,8 @@ impl Stage {
             Ok(()) => match self.answered.get(path).map(|who| &self.installations[*who]) {
                 // It was killed with its answer under way.
                 None if !is_sure => Ok(()),
-                Some(one) if one.part.names.contains(&&**name) && one.memory.knows(*session) => {
+                // A request may come right behind the welcome, and be answered before that is read.
+                Some(one) if one.part.names.contains(&&**name) && self.may_be_of(one, *session) => {
                     Ok(())
                 }
                 Some(one) => Err(format!(
@@ -130,5 +132,13 @@ impl Stage {
                 )),
             },
         }
+    }
+
+    fn may_be_of(&self, one: &Installation, session: SessionId) -> bool {
+        one.memory.knows(session)
+            || !self
+                .installations
+                .iter()
+                .any(|other| other.memory.knows(session))
     }
 }
