@@ -124,6 +124,23 @@ fn what_a_lost_connection_delivers_late_takes_nothing_from_its_successor() {
 }
 
 #[test]
+fn who_has_been_replaced_adds_no_link_to_the_session_of_its_successor() {
+    run(async {
+        let world = World::plan().start().await;
+        let (_replaced, before) = welcomed(&world).await;
+        let mut successor = RawClient::open(&world).await;
+        successor.come_back(&before, false);
+        let newest = successor.hear().await;
+        assert_eq!(newest["t"], "welcome");
+        for (secret, says) in [(&before, "stop"), (&newest, "welcome")] {
+            let mut link = RawClient::open(&world).await;
+            link.come_back(secret, true);
+            assert_eq!(link.hear().await["t"], says);
+        }
+    });
+}
+
+#[test]
 fn a_client_that_has_never_heard_of_its_session_has_its_names_again_at_once() {
     run(async {
         let world = World::plan().start().await;

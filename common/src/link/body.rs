@@ -303,6 +303,10 @@ pub(crate) async fn let_it_leave() {
     }
 }
 
+/// Payload of one DATA frame that with its head of 9 bytes (RFC 9113 §4.1) fills one TLS record: 16,375. A
+/// larger one would cost a second record for its last few bytes.
+const WHOLE_RECORD: usize = 16 * 1024 - 9;
+
 /// Sends one chunk as the peer's window allows.
 pub(crate) async fn send_chunk(
     stream: &mut SendStream<Bytes>,
@@ -317,7 +321,7 @@ pub(crate) async fn send_chunk(
                 .await
                 .unwrap_or_else(|| Err(Reason::STREAM_CLOSED.into()))?;
         }
-        let part = chunk.split_to(stream.capacity().min(chunk.len()));
+        let part = chunk.split_to(stream.capacity().min(chunk.len()).min(WHOLE_RECORD));
         if !part.is_empty() {
             stream.send_data(part, last && chunk.is_empty())?;
         }

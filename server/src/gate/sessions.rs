@@ -318,7 +318,8 @@ impl Sessions {
 impl Right {
     fn admits(&self, resume: &Resume, binding: &ChannelBinding) -> bool {
         let proves = |verifier: &Verifier| verifier.accepts(&resume.proof, resume.session, binding);
-        proves(&self.newest) || self.before.as_ref().is_some_and(proves)
+        // Who joins has read the newest welcome, or has been replaced by who did.
+        proves(&self.newest) || !resume.join && self.before.as_ref().is_some_and(proves)
     }
 
     /// The secret that was just used stays good until the new one is.
