@@ -303,10 +303,6 @@ pub(crate) async fn let_it_leave() {
     }
 }
 
-/// Payload of one DATA frame that with its head of 9 bytes (RFC 9113 §4.1) fills one TLS record: 16,375. A
-/// larger one would cost a second record for its last few bytes.
-const WHOLE_RECORD: usize = 16 * 1024 - 9;
-
 /// Sends one chunk as the peer's window allows.
 pub(crate) async fn send_chunk(
     stream: &mut SendStream<Bytes>,
@@ -321,7 +317,7 @@ pub(crate) async fn send_chunk(
                 .await
                 .unwrap_or_else(|| Err(Reason::STREAM_CLOSED.into()))?;
         }
-        let part = chunk.split_to(stream.capacity().min(chunk.len()).min(WHOLE_RECORD));
+        let part = chunk.split_to(stream.capacity().min(chunk.len()));
         if !part.is_empty() {
             stream.send_data(part, last && chunk.is_empty())?;
         }
