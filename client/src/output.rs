@@ -52,13 +52,7 @@ pub async fn show(
     mut requests: Requests,
     out: &mut (dyn AsyncWrite + Send + Unpin),
 ) -> io::Result<()> {
-    let mut lines = Lines {
-        form,
-        opening,
-        shown: Status::default(),
-        been_ready: false,
-        text: String::new(),
-    };
+    let mut lines = Lines::new(form, opening);
     lines.begin();
     lines.flush(out).await?;
     loop {
@@ -157,6 +151,17 @@ struct Lines {
 }
 
 impl Lines {
+    /// Nothing has been said.
+    fn new(form: Form, opening: Opening) -> Self {
+        Self {
+            form,
+            opening,
+            shown: Status::default(),
+            been_ready: false,
+            text: String::new(),
+        }
+    }
+
     fn begin(&mut self) {
         if self.form == Form::Plain {
             self.line(concat!("ngrnotok ", env!("CARGO_PKG_VERSION")));
@@ -451,13 +456,7 @@ mod tests {
             public_command: String::new(),
             words: IndexMap::new(),
         };
-        let mut lines = Lines {
-            form,
-            opening,
-            shown: Status::default(),
-            been_ready: false,
-            text: String::new(),
-        };
+        let mut lines = Lines::new(form, opening);
         for status in states {
             lines.status(status.clone());
         }
