@@ -191,6 +191,8 @@ impl Gate {
             return Err(GateError::Protocol("did not say hello"));
         };
         let handshake::Admitted { grant, user_agent } = admitted;
+        // As long as there is one of these, HTTP/2 does not close the link by itself.
+        let open = requests.clone();
         let handle = Link::new(here, requests, self.most_requests, retired);
         let opened = self.sessions.open(grant, resume.as_ref(), &binding, handle);
         let mut opened = match opened {
@@ -235,8 +237,10 @@ impl Gate {
             // Whoever breaks the rules once is not waited for.
             opened.leave();
         }
-        // No further requests; open ones still finish.
+        // No further requests; open ones still finish. Who has said goodbye wants to read that it was heard, and
+        // closes the link.
         drop((opened, writer));
+        let _open = matches!(ended, Ok(End::ClientLeft)).then_some(open);
         match &ended {
             Ok(why) => info!(session = %id, ?why, "link ended"),
             Err(ControlError::Link(_)) => {
