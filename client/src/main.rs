@@ -19,11 +19,12 @@ use ngrnotok::settings::{OutputWord, Settings};
 use ngrnotok_common::protocol::control::StopCode;
 use ngrnotok_common::protocol::handshake::Problem;
 use ngrnotok_common::secret::{Secret, shows_token};
-use ngrnotok_common::shutdown;
+use ngrnotok_common::{memory, shutdown};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
+    memory::keep_freed();
     // Before anything complains of it and repeats it.
     if std::env::args_os().any(|arg| shows_token(&arg.to_string_lossy())) {
         eprintln!("ngrnotok: {TOKEN_TYPED}");

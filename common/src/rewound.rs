@@ -24,6 +24,11 @@ impl<S> Rewound<S> {
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
+
+    /// The stream itself, to write to.
+    pub(crate) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {

@@ -4,14 +4,14 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
-use crate::link::io::ReadAhead;
+use crate::link::io::{Hold, ReadAhead};
 use crate::rewound::Rewound;
 
 /// A stream that ends in a socket and can leave without a goodbye.
-pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub trait Socket: Hold + Send + 'static {
     /// From now on dropping the stream resets the connection (RST) instead of closing it in good order,
     /// so that the peer cannot take what it has for the whole.
     fn reset_on_drop(&self);
@@ -44,6 +44,8 @@ pub fn poll_write_pieces<S: AsyncWrite>(
     stream.poll_write(cx, &joined[..total])
 }
 
+impl Hold for TcpStream {}
+
 impl Socket for TcpStream {
     fn reset_on_drop(&self) {
         // If it fails, the socket is dead already.
@@ -52,9 +54,18 @@ impl Socket for TcpStream {
 }
 
 #[cfg(unix)]
+impl Hold for tokio::net::UnixStream {}
+
+#[cfg(unix)]
 impl Socket for tokio::net::UnixStream {
     /// There is no reset on Unix sockets; a peer that has not read everything gets one by itself.
     fn reset_on_drop(&self) {}
+}
+
+impl<S: Hold> Hold for Rewound<S> {
+    fn hold(&mut self, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        self.get_mut().hold(pieces)
+    }
 }
 
 impl<S: Socket> Socket for Rewound<S> {
@@ -62,6 +73,8 @@ impl<S: Socket> Socket for Rewound<S> {
         self.get_ref().reset_on_drop();
     }
 }
+
+impl<S: Hold> Hold for ReadAhead<S> {}
 
 impl<S: Socket> Socket for ReadAhead<S> {
     fn reset_on_drop(&self) {
@@ -79,6 +92,12 @@ impl<S: Socket> Socket for tokio_rustls::server::TlsStream<S> {
 impl<S: Socket> Socket for tokio_rustls::client::TlsStream<S> {
     fn reset_on_drop(&self) {
         self.get_ref().0.reset_on_drop();
+    }
+}
+
+impl Hold for Box<dyn Socket> {
+    fn hold(&mut self, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        (**self).hold(pieces)
     }
 }
 

@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use ngrnotok_common::{cli, shutdown, telemetry};
+use ngrnotok_common::{cli, memory, shutdown, telemetry};
 use ngrnotok_server::cli::{Cli, Command, ConfigCommand};
 use ngrnotok_server::config::{self, Checked, Config, Effects};
 use ngrnotok_server::server::{Server, inherited};
 use ngrnotok_server::{domain_command, name_command, token_command};
 
 fn main() -> ExitCode {
+    memory::keep_freed();
     let cli: Cli = cli::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()

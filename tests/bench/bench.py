@@ -11,6 +11,7 @@ sys.path.insert(1, str(Path(__file__).parents[1] / "peers"))
 import fair
 import gate
 import held
+import https
 import soak
 import systems
 import tunnel
@@ -32,6 +33,7 @@ def main():
     modes.add_argument("--accept", action="store_true", help="measure and write accepted.toml")
     modes.add_argument("--held", action="store_true", help="memory of idle tunnels and visitors")
     modes.add_argument("--fair", action="store_true", help="100 busy tunnels, one of them flooded")
+    modes.add_argument("--https", action="store_true", help="https visitors, beside nginx")
     modes.add_argument("--soak", type=float, metavar="MINUTES", help="mixed load, hashed bodies")
     asked = words.parse_args()
 
@@ -62,6 +64,8 @@ def run(asked, order):
         return held.run()
     if asked.fair:
         return fair.run()
+    if asked.https:
+        return https.run(rounds, order)
     if asked.soak:
         return soak.run(asked.soak)
     others = [] if asked.short else list(systems.installed())

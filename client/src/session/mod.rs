@@ -9,12 +9,12 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ngrnotok_common::link::io::Hold;
 use ngrnotok_common::link::open::{LinkError, client_end};
 use ngrnotok_common::link::settings::OPEN_LIMIT;
 use ngrnotok_common::protocol::control::{ControlError, StopCode};
 use ngrnotok_common::protocol::resume::ChannelBinding;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -138,7 +138,7 @@ fn wants_another(client: &Shared, role: &Role) {
 /// Serves on an open link until it ends, or until it is to end and open requests are done: `leave` is
 /// cancelled, or the link is retired. `binding` is that of the TLS connection beneath.
 pub(crate) async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl Hold,
     binding: ChannelBinding,
     client: &Shared,
     role: &Role,

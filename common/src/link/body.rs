@@ -5,6 +5,7 @@
 //! themselves off the connection. [`pump`] is what leaves: it asks
 //! the body for bytes only when the last ones were accepted by the stream.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
@@ -36,7 +37,7 @@ struct Receiving {
     stream: RecvStream,
     /// Taken off the connection, not yet read: at most the stream's window, which is given back only
     /// as the reader takes bytes.
-    ahead: BytesMut,
+    ahead: Backlog,
     /// Counts `ahead` together with that of the other streams.
     unread: Unread,
     data_ended: bool,
@@ -50,6 +51,40 @@ struct Receiving {
 /// Read from what was taken ahead at a time: 16 KiB, one frame.
 const CHUNK: usize = 16 * 1024;
 
+/// Frames in the order in which they came.
+#[derive(Default)]
+struct Backlog {
+    frames: VecDeque<Bytes>,
+    /// What came after them in small frames. Those are copied together, for each keeps the whole buffer
+    /// alive into which it was read.
+    small: BytesMut,
+    len: usize,
+}
+
+impl Backlog {
+    fn push(&mut self, frame: Bytes) {
+        self.len += frame.len();
+        if frame.len() < CHUNK / 2 {
+            return self.small.extend_from_slice(&frame);
+        }
+        if !self.small.is_empty() {
+            self.frames.push_back(self.small.split().freeze());
+        }
+        self.frames.push_back(frame);
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let chunk = match self.frames.front_mut() {
+            Some(first) if first.len() > CHUNK => first.split_to(CHUNK),
+            Some(_) => self.frames.pop_front()?,
+            None if self.small.is_empty() => return None,
+            None => self.small.split_to(self.small.len().min(CHUNK)).freeze(),
+        };
+        self.len -= chunk.len();
+        Some(chunk)
+    }
+}
+
 impl LinkBody {
     /// Wraps the receiving half of a stream. What is taken off the connection before its reader wants it
     /// counts as `unread`.
@@ -59,7 +94,7 @@ impl LinkBody {
         }
         Self(Some(Arc::new(Mutex::new(Receiving {
             stream,
-            ahead: BytesMut::new(),
+            ahead: Backlog::default(),
             unread: unread.clone(),
             data_ended: false,
             broken: None,
@@ -111,10 +146,8 @@ impl Receiving {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        if !self.ahead.is_empty() {
-            let n = self.ahead.len().min(CHUNK);
-            let chunk = self.ahead.split_to(n).freeze();
-            self.unread.take(n);
+        if let Some(chunk) = self.ahead.pop() {
+            self.unread.take(chunk.len());
             return Poll::Ready(Some(self.hand_out(chunk)));
         }
         if let Some(error) = self.broken.take() {
@@ -165,7 +198,7 @@ impl Receiving {
             match self.stream.poll_data(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
                     self.unread.add(chunk.len());
-                    self.ahead.extend_from_slice(&chunk);
+                    self.ahead.push(chunk);
                 }
                 Poll::Ready(Some(Err(error))) => self.broken = Some(error),
                 Poll::Ready(None) => self.data_ended = true,
@@ -175,13 +208,13 @@ impl Receiving {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ahead.is_empty() && self.broken.is_none() && self.stream.is_end_stream()
+        self.ahead.len == 0 && self.broken.is_none() && self.stream.is_end_stream()
     }
 }
 
 impl Drop for Receiving {
     fn drop(&mut self) {
-        self.unread.take(self.ahead.len());
+        self.unread.take(self.ahead.len);
     }
 }
 
@@ -323,4 +356,30 @@ pub(crate) async fn send_chunk(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_keeps_the_order_and_hands_out_one_frame_at_a_time() {
+        let mut backlog = Backlog::default();
+        let mut given = Vec::new();
+        for (size, byte) in [5, 9_000, CHUNK, 7, 40_000, 3, 4, 8_191]
+            .into_iter()
+            .zip(1..)
+        {
+            let frame = vec![byte; size];
+            given.extend_from_slice(&frame);
+            backlog.push(frame.into());
+        }
+        let mut taken = Vec::new();
+        while let Some(chunk) = backlog.pop() {
+            assert!(chunk.len() <= CHUNK && !chunk.is_empty());
+            taken.extend_from_slice(&chunk);
+            assert_eq!(backlog.len, given.len() - taken.len());
+        }
+        assert_eq!(taken, given);
+    }
 }

@@ -14,12 +14,11 @@ use http::header::EXPECT;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::body::{Ahead, LinkBody, PumpError, pump};
-use super::io::{Flusher, Gather, gather};
+use super::io::{Flusher, Gather, Hold, gather};
 use super::open::{LinkError, finish_round, in_words};
 use super::ping::{Heartbeat, Latency, Pace};
 use super::settings::PING_LIMIT;
@@ -28,14 +27,14 @@ use super::windows::{Unread, Windows};
 /// A connection on which we send requests. As a future it drives the connection and ends with it: `Ok`
 /// when the peer closed it in good order.
 #[must_use = "a connection moves only while this future is polled"]
-pub struct Calling<S: AsyncRead + AsyncWrite + Unpin> {
+pub struct Calling<S: Hold> {
     connection: h2::client::Connection<Gather<S>, Bytes>,
     flusher: Flusher<S>,
     heartbeat: Option<Heartbeat>,
     windows: Windows,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Calling<S> {
+impl<S: Hold> Calling<S> {
     /// Writes our preface. `pace` is for peers that are ours: strangers may take PINGs amiss.
     pub async fn open(
         stream: S,
@@ -100,7 +99,7 @@ impl Requests {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for Calling<S> {
+impl<S: Hold> Future for Calling<S> {
     type Output = Result<(), LinkError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -246,7 +245,7 @@ impl Body for AnswerBody {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> fmt::Debug for Calling<S> {
+impl<S: Hold> fmt::Debug for Calling<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Calling").finish_non_exhaustive()
     }

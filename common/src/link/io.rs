@@ -6,18 +6,20 @@
 //!
 //! h2 flushes after every frame, and rustls reads 4 KiB at a time: done naively, each small answer is
 //! a TLS record and a system call of its own. `Gather` collects what h2 writes and sends it when the
-//! task that drives the connection has done its round (`Flusher`); [`ReadAhead`] takes from the
-//! socket whatever is there. Both borrow their memory from a pool of the thread and give it back when
-//! it is empty, so an idle link holds none.
+//! task that drives the connection has done its round (`Flusher`): small frames are copied together,
+//! large ones are encrypted at once and wait in TLS ([`Hold`]), so that four of them are one system
+//! call. [`ReadAhead`] takes from the socket whatever is there. Both borrow their memory from a pool of
+//! the thread and give it back when it is empty, so an idle link holds none.
 
 use std::cell::RefCell;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::{client, server};
 
 use super::settings::NOTSENT_LOWAT;
 
@@ -30,6 +32,41 @@ const POOLED: usize = 16;
 /// Writes of this size and more are not copied together: they go straight to TLS, along with what
 /// was gathered before them.
 const PASS_THROUGH: usize = 4 * 1024;
+
+/// Plaintext of a full TLS record (RFC 8446 §5.1).
+const RECORD: usize = 16 * 1024;
+
+/// What TLS holds at most: four full records with their 22 bytes each, to the last byte, for a record that
+/// is cut short costs as much as a full one.
+const HELD: usize = 4 * (RECORD + 22);
+
+/// A stream that may keep what it is given until it is flushed.
+pub trait Hold: AsyncRead + AsyncWrite + Unpin {
+    /// Takes what there is room for of `pieces` without sending it; 0 until the next flush when there is no
+    /// room. `None`: this stream keeps nothing, write to it instead.
+    fn hold(&mut self, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        let _ = pieces;
+        None
+    }
+}
+
+impl Hold for DuplexStream {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Hold for server::TlsStream<S> {
+    fn hold(&mut self, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        let tls = self.get_mut().1;
+        tls.set_buffer_limit(Some(HELD));
+        Some(tls.writer().write_vectored(pieces))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Hold for client::TlsStream<S> {
+    fn hold(&mut self, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        let tls = self.get_mut().1;
+        tls.set_buffer_limit(Some(HELD));
+        Some(tls.writer().write_vectored(pieces))
+    }
+}
 
 /// Sets what every socket of a link needs: no waiting for more to send, and little unsent in the
 /// kernel so that h2 decides late what goes next.
@@ -202,7 +239,7 @@ pub(super) fn gather<S>(stream: S) -> (Gather<S>, Flusher<S>) {
     (Gather(Arc::clone(&shared)), Flusher(shared))
 }
 
-impl<S: AsyncWrite + Unpin> Flusher<S> {
+impl<S: Hold> Flusher<S> {
     /// Sends what has gathered. Pending while the socket takes no more; the task is woken when it
     /// does.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -219,17 +256,11 @@ impl<S> Flusher<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Gathered<S> {
+impl<S: Hold> Gathered<S> {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(held) = &mut self.held {
             let n = ready!(Pin::new(&mut self.stream).poll_write(cx, held.filled()))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            held.consume(n);
-            if held.len() == 0 {
-                self.held = None;
-            }
+            self.took(n)?;
         }
         Poll::Ready(Ok(()))
     }
@@ -255,38 +286,67 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
         Poll::Ready(Ok(total))
     }
 
-    /// One write of what was gathered and of `slices`; tells how much of `slices` went.
+    /// Passes on what was gathered and `slices`; tells how much of `slices` went.
     fn poll_pass(
         &mut self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            let Some(held) = &mut self.held else {
-                return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+            let gathered = self.held.as_ref().map_or(&[][..], Buffer::filled);
+            let before = gathered.len();
+            let total = before + slices.iter().map(|slice| slice.len()).sum::<usize>();
+            // What is more than full records comes once more, and gathers with what follows.
+            let records = if total < RECORD {
+                total
+            } else {
+                total - total % RECORD
             };
-            // h2 hands over a frame head and its payload; what does not fit here goes next time.
-            let mut all = [IoSlice::new(&[]); 8];
-            all[0] = IoSlice::new(held.filled());
-            let mut used = 1;
-            for (place, slice) in all[1..].iter_mut().zip(slices) {
-                *place = *slice;
-                used += 1;
-            }
-            let n = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &all[..used]))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            let gathered = held.len();
-            held.consume(n.min(gathered));
-            if held.len() == 0 {
-                self.held = None;
-            }
-            if n > gathered {
-                return Poll::Ready(Ok(n - gathered));
+            let n = match self.stream.hold(&first(records, gathered, slices)) {
+                Some(Ok(0)) => {
+                    ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+                    continue;
+                }
+                Some(held) => held?,
+                None => {
+                    let pieces = first(total, gathered, slices);
+                    ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &pieces))?
+                }
+            };
+            self.took(n)?;
+            if n > before {
+                return Poll::Ready(Ok(n - before));
             }
         }
     }
+
+    /// The stream has taken `n` bytes, first of what was gathered.
+    fn took(&mut self, n: usize) -> io::Result<()> {
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        if let Some(held) = &mut self.held {
+            held.consume(n.min(held.len()));
+            if held.len() == 0 {
+                self.held = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first `most` bytes of what was gathered and of `slices`. h2 hands over a frame head and its payload;
+/// what does not fit here goes next time.
+fn first<'a>(most: usize, gathered: &'a [u8], slices: &'a [IoSlice<'_>]) -> [IoSlice<'a>; 4] {
+    let mut pieces = [IoSlice::new(&[]); 4];
+    let mut left = most;
+    let all = std::iter::once(gathered).chain(slices.iter().map(|slice| &**slice));
+    for (place, piece) in pieces.iter_mut().zip(all) {
+        let n = piece.len().min(left);
+        *place = IoSlice::new(&piece[..n]);
+        left -= n;
+    }
+    pieces
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
@@ -303,7 +363,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
+impl<S: Hold> AsyncWrite for Gather<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -410,6 +470,81 @@ mod tests {
         };
         let (seen, ()) = tokio::join!(reader, writer);
         assert_eq!(seen, sent);
+    }
+
+    /// A stream that keeps 64 KiB until it is flushed, as TLS does, and notes how much went at a time.
+    struct Keeping {
+        kept: Vec<u8>,
+        sent: Vec<u8>,
+        steps: Vec<usize>,
+    }
+
+    impl Hold for Keeping {
+        fn hold(&mut self, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+            let mut taken = 0;
+            for piece in pieces {
+                let n = piece.len().min(4 * RECORD - self.kept.len());
+                self.kept.extend_from_slice(&piece[..n]);
+                taken += n;
+            }
+            Some(Ok(taken))
+        }
+    }
+
+    impl AsyncRead for Keeping {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Keeping {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.kept.extend_from_slice(bytes);
+            self.poll_flush(cx).map_ok(|()| bytes.len())
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let kept = std::mem::take(&mut self.kept);
+            if !kept.is_empty() {
+                self.steps.push(kept.len());
+                self.sent.extend_from_slice(&kept);
+            }
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn large_frames_leave_as_full_records_four_at_a_time() {
+        let keeping = Keeping {
+            kept: Vec::new(),
+            sent: Vec::new(),
+            steps: Vec::new(),
+        };
+        let (mut gather, flusher) = gather(keeping);
+        let mut given = b"a head".to_vec();
+        gather.write_all(&given).await.unwrap();
+        for frame in 0..10 {
+            let frame = vec![frame; RECORD + 9];
+            gather.write_all(&frame).await.unwrap();
+            given.extend_from_slice(&frame);
+        }
+        poll_fn(|cx| flusher.poll(cx)).await.unwrap();
+        let stream = &lock(&flusher.0).stream;
+        assert_eq!(stream.sent, given);
+        let rest = given.len() % RECORD;
+        assert_eq!(stream.steps, [4 * RECORD, 4 * RECORD, 2 * RECORD + rest]);
     }
 
     #[tokio::test]

@@ -4,10 +4,9 @@ use std::io;
 use std::task::{Context, Poll};
 
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::calling::{Calling, Requests};
-use super::io::Flusher;
+use super::io::{Flusher, Hold};
 use super::ping::{Heartbeat, Pace, Stopped};
 use super::serving::Serving;
 use super::settings;
@@ -40,7 +39,7 @@ pub fn in_words(error: &h2::Error) -> String {
 /// Opens the server's end, which is the HTTP/2 client, on a stream that has been upgraded.
 pub async fn server_end<S>(stream: S) -> Result<(Requests, Calling<S>), LinkError>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Hold,
 {
     Calling::open(stream, &settings::server_end(), Some(Pace::LINK)).await
 }
@@ -49,14 +48,14 @@ where
 /// accepted.
 pub async fn client_end<S>(stream: S) -> Result<Serving<S>, LinkError>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Hold,
 {
     let serving = Serving::open(stream, &settings::client_end(), Pace::LINK).await?;
     Ok(serving.growing())
 }
 
 /// What follows each round of h2: the heartbeat, then one write of all that the round produced.
-pub(super) fn finish_round<S: AsyncWrite + Unpin>(
+pub(super) fn finish_round<S: Hold>(
     heartbeat: Option<&mut Heartbeat>,
     flusher: &Flusher<S>,
     cx: &mut Context<'_>,

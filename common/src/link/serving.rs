@@ -11,10 +11,9 @@ use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{LinkBody, PumpError, pump};
-use super::io::{Flusher, Gather, gather};
+use super::io::{Flusher, Gather, Hold, gather};
 use super::open::{LinkError, finish_round};
 use super::ping::{Heartbeat, Latency, Pace};
 use super::settings::PROBE_LIMIT;
@@ -22,7 +21,7 @@ use super::windows::{Unread, Windows};
 
 /// A connection on which requests arrive as streams. [`Serving::accept`] drives it.
 #[must_use = "a connection moves only while requests are accepted from it"]
-pub struct Serving<S: AsyncRead + AsyncWrite + Unpin> {
+pub struct Serving<S: Hold> {
     connection: h2::server::Connection<Gather<S>, Bytes>,
     flusher: Flusher<S>,
     heartbeat: Heartbeat,
@@ -34,7 +33,7 @@ pub struct Serving<S: AsyncRead + AsyncWrite + Unpin> {
 /// One request, with the way to answer it.
 pub type Incoming = (Request<RecvStream>, Reply);
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
+impl<S: Hold> Serving<S> {
     /// Waits for the peer's preface and announces our settings.
     ///
     /// Cancel safety: dropping the future closes the connection.
@@ -197,7 +196,7 @@ impl Reply {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> std::fmt::Debug for Serving<S> {
+impl<S: Hold> std::fmt::Debug for Serving<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Serving").finish_non_exhaustive()
     }

@@ -15,6 +15,7 @@ use bytes::BytesMut;
 use http::{Request, Version};
 use http_body::Body;
 use ngrnotok_common::link::body::Ahead;
+use ngrnotok_common::link::io::Hold;
 use ngrnotok_common::socket::{Socket, poll_write_pieces};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
@@ -485,6 +486,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         lock(&self.0).poll_shutdown(cx)
+    }
+}
+
+impl<S: Socket> Hold for Watched<S> {
+    fn hold(&mut self, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        lock(&self.0).stream.hold(pieces)
     }
 }
 
