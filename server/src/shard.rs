@@ -4,7 +4,7 @@
 //! and the edge moves it there as soon as the host is known.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use std::time::Duration;
 use ngrnotok_common::link::io::tune;
 use ngrnotok_common::protocol::ALPN;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::edge::{Arrival, Detached, Edge};
+use crate::edge::{Arrival, Detached, Edge, Visit};
 use crate::gate::Gate;
 use crate::listener::accept;
 use crate::session::ShardId;
@@ -82,10 +82,10 @@ impl Shard {
                 Some(visit) = self.inbox.recv() => {
                     let edge = Arc::clone(&self.doors.edge);
                     self.doors.edge.connections.spawn(async move {
-                        log(match visit.attach() {
-                            Ok(visit) => edge.serve(visit).await,
-                            Err(error) => Err(error),
-                        });
+                        let Some(visit) = log(visit.attach()) else {
+                            return;
+                        };
+                        log(edge.serve(visit).await);
                     });
                 }
                 () = self.end.cancelled() => return,
@@ -113,56 +113,62 @@ impl Doors {
                 next = next => next,
                 () = self.edge.drain.cancelled() => return Ok(()),
             };
-            let place = place.expect("the semaphore is never closed");
-            let doors = self.clone();
+            let arrival = Arrival {
+                peer,
+                deadline: Instant::now() + OPENING_LIMIT,
+                permit: place.expect("the semaphore is never closed"),
+            };
             let tasks = match door {
                 // Links outlive the wait for visitors in a drain.
                 Door::Tunnel => &self.gate.tasks,
                 Door::Https | Door::Http => &self.edge.connections,
             };
-            tasks.spawn(async move { log(doors.enter(here, door, stream, peer, place).await) });
+            tasks.spawn(self.clone().enter(here, door, stream, arrival));
         }
     }
 
-    async fn enter(
-        self,
+    async fn enter(self, here: ShardId, door: Door, stream: TcpStream, arrival: Arrival) {
+        // One after the other, not one within the other: a connection is served for long after it was opened.
+        let opened = self.open(here, door, stream, arrival).await;
+        let Some(visit) = log(opened).flatten() else {
+            return;
+        };
+        log(self.edge.serve(visit).await);
+    }
+
+    /// Waits for what tells whom a connection is for, and gives it back if it is a visitor of this shard.
+    async fn open(
+        &self,
         here: ShardId,
         door: Door,
         stream: TcpStream,
-        peer: SocketAddr,
-        permit: OwnedSemaphorePermit,
-    ) -> io::Result<()> {
-        let deadline = Instant::now() + OPENING_LIMIT;
-        let arrival = Arrival {
-            peer,
-            deadline,
-            permit,
-        };
+        arrival: Arrival,
+    ) -> io::Result<Option<Visit<TcpStream>>> {
         if door == Door::Http {
-            return self.edge.visit_plain(here, stream, arrival).await;
+            return self.edge.open_plain(here, stream, arrival).await;
         }
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
-        let hello = self.edge.opens(deadline, hello).await?;
+        // Boxed, so that the task of every connection in clear is not as large as this.
+        let hello = Box::pin(self.edge.opens(arrival.deadline, hello)).await?;
         let for_a_link = hello
             .client_hello()
             .alpn()
             .is_some_and(|mut offered| offered.any(|protocol| protocol == ALPN));
         if !for_a_link && door == Door::Https {
-            return self.edge.visit_tls(here, hello, arrival).await;
+            return self.edge.open_tls(here, hello, arrival);
         }
         tune(&hello.io)?;
         // A link is no visitor: a drain waits for visitors first and ends links afterwards.
         let gate = Arc::clone(&self.gate);
         self.gate.tasks.spawn(async move {
-            gate.link(here, hello, peer).await;
+            gate.link(here, hello, arrival.peer).await;
             drop(arrival);
         });
-        Ok(())
+        Ok(None)
     }
 }
 
-fn log(served: io::Result<()>) {
-    if let Err(error) = served {
-        debug!(%error, "connection ended before its first request");
-    }
+fn log<T>(done: io::Result<T>) -> Option<T> {
+    let failed = |error: &_| debug!(%error, "connection ended before its first request");
+    done.inspect_err(failed).ok()
 }

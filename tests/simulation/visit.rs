@@ -38,7 +38,7 @@ pub(crate) async fn visit(route: Route, name: String, path: String, is_sure: boo
     let mut interim = |_| {};
     let sent = async {
         let body = Empty::<Bytes>::new();
-        match route.session.send(head, body, &mut interim).await {
+        match route.session.send(&mut head, body, &mut interim).await {
             Err(Unanswered::Lost(lost)) => route.session.send_again(*lost, &mut interim).await,
             Err(Unanswered::For(cause)) => Err(cause),
             Ok(answer) => Ok(answer),

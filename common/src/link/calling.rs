@@ -141,68 +141,77 @@ pub enum ExchangeError {
 /// that is its decision, not ours.
 ///
 /// Cancel safety: dropping the future, or later the body of the answer, resets the stream with CANCEL.
-pub async fn exchange<B>(
+///
+/// Not an `async fn`: that would hold the head as long as the answer takes, and every request has one of
+/// these.
+pub fn exchange<B>(
     requests: &Requests,
     head: Request<()>,
     body: B,
     interim: &mut (dyn FnMut(Response<()>) + Send),
     tasks: &TaskTracker,
-) -> Result<Response<AnswerBody>, ExchangeError>
+) -> impl Future<Output = Result<Response<AnswerBody>, ExchangeError>>
 where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
     let bodiless = body.is_end_stream();
     let mut held = expects_continue(&head).then(|| Box::pin(sleep(CONTINUE_LIMIT)));
-    let (mut answer, stream) = requests.raw().send_request(head, bodiless)?;
-    let mut upload = (!bodiless).then(|| Box::pin(pump(body, stream, Reason::CANCEL)));
+    let sent = requests.raw().send_request(head, bodiless);
+    let sent = sent.map(|(answer, stream)| {
+        let upload = (!bodiless).then(|| Box::pin(pump(body, stream, Reason::CANCEL)));
+        (answer, upload)
+    });
+    async move {
+        let (mut answer, mut upload) = sent?;
 
-    // Most uploads end before the answer begins, so they run right here; what is left of one then gets
-    // a task of its own, which dies with the answer's body.
-    let answer = poll_fn(|cx| {
-        // Asking for the answer itself would skip interim answers that come on another thread just now.
-        let answered = loop {
-            match answer.poll_informational(cx) {
-                Poll::Ready(Some(head)) => {
-                    let head = head?;
-                    if head.status() == StatusCode::CONTINUE {
-                        held = None;
+        // Most uploads end before the answer begins, so they run right here; what is left of one then gets
+        // a task of its own, which dies with the answer's body.
+        let answer = poll_fn(|cx| {
+            // Asking for the answer itself would skip interim answers that come on another thread just now.
+            let answered = loop {
+                match answer.poll_informational(cx) {
+                    Poll::Ready(Some(head)) => {
+                        let head = head?;
+                        if head.status() == StatusCode::CONTINUE {
+                            held = None;
+                        }
+                        interim(head);
                     }
-                    interim(head);
+                    Poll::Ready(None) => break true,
+                    Poll::Pending => break false,
                 }
-                Poll::Ready(None) => break true,
-                Poll::Pending => break false,
+            };
+            if let Some(limit) = &mut held
+                && limit.as_mut().poll(cx).is_ready()
+            {
+                held = None;
             }
-        };
-        if let Some(limit) = &mut held
-            && limit.as_mut().poll(cx).is_ready()
-        {
-            held = None;
-        }
-        if held.is_none()
-            && let Some(rest) = &mut upload
-            && let Poll::Ready(sent) = rest.as_mut().poll(cx)
-        {
-            upload = None;
-            if let Err(PumpError::Body(_)) = sent {
-                return Poll::Ready(Err(ExchangeError::Upload));
+            if held.is_none()
+                && let Some(rest) = &mut upload
+                && let Poll::Ready(sent) = rest.as_mut().poll(cx)
+            {
+                upload = None;
+                if let Err(PumpError::Body(_)) = sent {
+                    return Poll::Ready(Err(ExchangeError::Upload));
+                }
             }
-        }
-        if !answered {
-            return Poll::Pending;
-        }
-        Pin::new(&mut answer).poll(cx).map_err(ExchangeError::Peer)
-    });
-    let answer = answer.await?;
-    // An app that has answered without asking for the body does not want it.
-    let upload = upload.filter(|_| held.is_none()).map(|rest| {
-        // Whatever ends it early has already ended one side of the exchange.
-        let rest = async { drop(rest.await) };
-        AbortOnDropHandle::new(tasks.spawn(rest))
-    });
-    Ok(answer.map(|stream| AnswerBody {
-        body: LinkBody::new(stream, &requests.unread),
-        _upload: upload,
-    }))
+            if !answered {
+                return Poll::Pending;
+            }
+            Pin::new(&mut answer).poll(cx).map_err(ExchangeError::Peer)
+        });
+        let answer = answer.await?;
+        // An app that has answered without asking for the body does not want it.
+        let upload = upload.filter(|_| held.is_none()).map(|rest| {
+            // Whatever ends it early has already ended one side of the exchange.
+            let rest = async { drop(rest.await) };
+            AbortOnDropHandle::new(tasks.spawn(rest))
+        });
+        Ok(answer.map(|stream| AnswerBody {
+            body: LinkBody::new(stream, &requests.unread),
+            _upload: upload,
+        }))
+    }
 }
 
 fn expects_continue(head: &Request<()>) -> bool {

@@ -1,9 +1,10 @@
 //! What changes in a request on its way to the tunnel client, and in the answer on its way back:
 //! fields of the connection go, the Forwarded family comes. Path, body and all else pass untouched.
 
+use std::mem::take;
+
 use bytes::Bytes;
 use http::header::{EXPECT, HOST};
-use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme, Uri};
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body;
@@ -21,30 +22,31 @@ use crate::session::{Lost, SessionBody, Unanswered};
 
 /// Makes a visitor's head fit for the link. `written` is the host as the visitor wrote it.
 pub(super) fn for_link(
-    mut head: Parts,
+    head: &mut Request<()>,
     route: &Route,
     visitor: &Visitor,
     written: &str,
     host: &HostPort<'_>,
-) -> Result<Parts, Cause> {
-    headers::settle_framing(&mut head.headers).map_err(|_| Cause::BadFraming)?;
-    headers::strip_hop(&mut head.headers);
+) -> Result<(), Cause> {
+    let version = head.version();
+    let headers = head.headers_mut();
+    headers::settle_framing(headers).map_err(|_| Cause::BadFraming)?;
+    headers::strip_hop(headers);
     // HTTP/1.1 visitors get a 100 from hyper, and nothing else before the answer.
-    if head.version == Version::HTTP_2 || head.headers.contains_key(EXPECT) {
-        head.headers
-            .insert(stream::INTERIM, HeaderValue::from_static("?1"));
+    if version == Version::HTTP_2 || headers.contains_key(EXPECT) {
+        headers.insert(stream::INTERIM, HeaderValue::from_static("?1"));
     }
-    let authority = match head.headers.remove(HOST) {
+    let authority = match headers.remove(HOST) {
         Some(value) => value,
         None => HeaderValue::from_str(written).map_err(|_| Cause::BadHost)?,
     };
-    forwarded::stamp(&mut head.headers, visitor, &authority, host);
-    address(&mut head.headers, route);
-    let path = head.uri.into_parts().path_and_query;
-    head.uri = link_uri(visitor.scheme, written, path)?;
-    head.version = Version::HTTP_2;
-    head.extensions = Extensions::new();
-    Ok(head)
+    forwarded::stamp(headers, visitor, &authority, host);
+    address(headers, route);
+    let path = take(head.uri_mut()).into_parts().path_and_query;
+    *head.uri_mut() = link_uri(visitor.scheme, written, path)?;
+    *head.version_mut() = Version::HTTP_2;
+    *head.extensions_mut() = Extensions::new();
+    Ok(())
 }
 
 /// Carries an ordinary request to its session and brings the answer back.
@@ -52,7 +54,7 @@ pub(super) async fn forward<B>(
     registry: &Registry,
     host: &HostPort<'_>,
     route: &Route,
-    head: Parts,
+    head: &mut Request<()>,
     body: B,
     open: OpenRequest,
     interim: &mut (dyn FnMut(Response<()>) + Send),
@@ -64,15 +66,13 @@ where
         headers::strip_hop(head.headers_mut());
         interim(head);
     };
-    let request = Request::from_parts(head, ());
-    let answer = match route.session.send(request, body, &mut stripped).await {
-        Ok(answer) => answer,
+    let lost = match route.session.send(head, body, &mut stripped).await {
+        Ok(answer) => return read_answer(answer, open),
         Err(Unanswered::For(cause)) => return Err(cause),
-        // Boxed, so that the ordinary request's future stays small.
-        Err(Unanswered::Lost(lost)) => {
-            Box::pin(once_more(registry, host, route, *lost, &mut stripped)).await?
-        }
+        Err(Unanswered::Lost(lost)) => lost,
     };
+    // Boxed, so that the ordinary request's future stays small.
+    let answer = Box::pin(once_more(registry, host, route, *lost, &mut stripped)).await?;
     read_answer(answer, open)
 }
 

@@ -14,19 +14,21 @@ use super::visitor::{Scheme, Visitor};
 use super::{host, respond};
 
 /// Answers one request: by the local app behind its name, or by saying why not. Interim answers of the
-/// app go to `interim`.
+/// app go to `interim`. The head is changed where it is, because every call that took it along would
+/// hold it twice.
 pub(super) async fn handle<B>(
     edge: &Edge,
     visitor: &Visitor,
-    request: Request<B>,
+    head: &mut Request<()>,
+    body: B,
     open: OpenRequest,
     interim: &mut (dyn FnMut(Response<()>) + Send),
 ) -> Answer
 where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
-    let taste = respond::Taste::of(&request);
-    match carry(edge, visitor, request, open, interim).await {
+    let taste = respond::Taste::of(head);
+    match carry(edge, visitor, head, body, open, interim).await {
         Ok(answer) => answer,
         Err(cause) => Answer::Ordinary(respond::cause(cause, taste)),
     }
@@ -35,24 +37,24 @@ where
 async fn carry<B>(
     edge: &Edge,
     visitor: &Visitor,
-    request: Request<B>,
+    head: &mut Request<()>,
+    body: B,
     open: OpenRequest,
     interim: &mut (dyn FnMut(Response<()>) + Send),
 ) -> Result<Answer, Cause>
 where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
-    let kind = Kind::of(&request)?;
-    let written = host::written(&request)?.to_owned();
+    let kind = Kind::of(head, &body)?;
+    let written = host::written(head)?.to_owned();
     let host = host::parse(&written)?;
     same_name_as_tls(visitor, &host)?;
     if edge.http_mode == HttpMode::Redirect && visitor.scheme == Scheme::Http {
-        return respond::redirect_to_https(edge, &host, request.uri()).map(Answer::Ordinary);
+        return respond::redirect_to_https(edge, &host, head.uri()).map(Answer::Ordinary);
     }
     let route = edge.registry.find(&host, edge.offline_wait).await?;
-    let version = request.version();
-    let (head, body) = request.into_parts();
-    let head = for_link(head, &route, visitor, &written, &host)?;
+    let version = head.version();
+    for_link(head, &route, visitor, &written, &host)?;
     match kind {
         Kind::Upgrade(protocol) if route.session.carries_upgrades() => {
             // Boxed, so that the ordinary request's future stays small.

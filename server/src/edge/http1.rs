@@ -30,7 +30,13 @@ use super::visitor::Visitor;
 const BUFFER: usize = 64 * 1024;
 
 /// Serves a connection until it ends, idles away, stalls, or has drained.
-pub(super) async fn serve<S>(edge: &Arc<Edge>, visitor: Arc<Visitor>, stream: S)
+///
+/// Not an `async fn`: that would hold the place of the stream when it has long been moved.
+pub(super) fn serve<S>(
+    edge: &Arc<Edge>,
+    visitor: Arc<Visitor>,
+    stream: S,
+) -> impl Future<Output = ()>
 where
     S: Socket,
 {
@@ -41,47 +47,52 @@ where
     let service = service_fn(move |request: Request<Incoming>| {
         let (edge, visitor) = (Arc::clone(&shared), Arc::clone(&visitor));
         let (notes, open) = (Arc::clone(&notes), notes.open());
+        notes.request(&request);
+        let (head, body) = request.into_parts();
+        let mut head = Request::from_parts(head, ());
+        // hyper keeps room for this as long as the connection lives, so the head is in it only once.
         async move {
-            notes.request(&request);
-            let answer = answer::<S>(&edge, &visitor, request, open).await;
+            let answer = answer::<S>(&edge, &visitor, &mut head, body, open).await;
             notes.answers(answer.body().ahead());
             Ok::<_, Infallible>(answer.map(|body| LastWords::new(body, notes)))
         }
     });
-    // No timer of hyper's: `Patience` watches over heads and idle times, for both versions alike.
-    let mut connection = pin!(
-        http1::Builder::new()
-            .max_buf_size(BUFFER)
-            .auto_date_header(false)
-            .serve_connection(io, service)
-            .with_upgrades()
-    );
-    let mut patience = Patience::new(&activity, &edge.drain, edge.idle_drain);
-    let end = std::future::poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(end) = connection.as_mut().poll(cx) {
-                return Poll::Ready(Some(end));
+    async move {
+        // No timer of hyper's: `Patience` watches over heads and idle times, for both versions alike.
+        let mut connection = pin!(
+            http1::Builder::new()
+                .max_buf_size(BUFFER)
+                .auto_date_header(false)
+                .serve_connection(io, service)
+                .with_upgrades()
+        );
+        let mut patience = Patience::new(&activity, &edge.drain, edge.idle_drain);
+        let end = std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(end) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(Some(end));
+                }
+                activity.receive_ahead(cx);
+                if lookout.poll_left(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+                match patience.poll(cx) {
+                    Poll::Ready(Advice::Close) => connection.as_mut().graceful_shutdown(),
+                    Poll::Ready(Advice::Cut) => return Poll::Ready(None),
+                    Poll::Pending => return Poll::Pending,
+                }
             }
-            activity.receive_ahead(cx);
-            if lookout.poll_left(cx).is_ready() {
-                return Poll::Ready(None);
+        });
+        match end.await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                if activity.ends_with_connection() {
+                    lookout.reset_on_drop();
+                }
+                debug!(%error, "visitor's connection ended");
             }
-            match patience.poll(cx) {
-                Poll::Ready(Advice::Close) => connection.as_mut().graceful_shutdown(),
-                Poll::Ready(Advice::Cut) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
-            }
+            None => debug!("visitor's connection cut: gone or too slow"),
         }
-    });
-    match end.await {
-        Some(Ok(())) => {}
-        Some(Err(error)) => {
-            if activity.ends_with_connection() {
-                lookout.reset_on_drop();
-            }
-            debug!(%error, "visitor's connection ended");
-        }
-        None => debug!("visitor's connection cut: gone or too slow"),
     }
 }
 
@@ -90,16 +101,17 @@ where
 async fn answer<S: Socket>(
     edge: &Edge,
     visitor: &Visitor,
-    mut request: Request<Incoming>,
+    head: &mut Request<()>,
+    body: Incoming,
     open: OpenRequest,
 ) -> Response<EdgeBody> {
-    let upgrade = request
+    let upgrade = head
         .headers()
         .contains_key(UPGRADE)
-        .then(|| hyper::upgrade::on(&mut request));
+        .then(|| hyper::upgrade::on(&mut *head));
     // hyper says 100 by itself when the body is first asked for, and cannot say any other 1xx.
     let interim = &mut |_| {};
-    let answer = handle(edge, visitor, request, open, interim).await;
+    let answer = handle(edge, visitor, head, body, open, interim).await;
     match (answer, upgrade) {
         (Answer::Ordinary(mut answer), _) => {
             if says(&answer, Cause::BadFraming) {

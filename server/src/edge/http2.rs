@@ -63,64 +63,74 @@ fn settings() -> Builder {
 }
 
 /// Serves a connection until it ends, idles away, stalls, or has drained.
-pub(super) async fn serve<S>(edge: &Arc<Edge>, visitor: Arc<Visitor>, stream: S)
+///
+/// Not an `async fn`: that would hold the place of the stream when it has long been moved.
+pub(super) fn serve<S>(
+    edge: &Arc<Edge>,
+    visitor: Arc<Visitor>,
+    stream: S,
+) -> impl Future<Output = ()>
 where
     S: Socket,
 {
     let activity = Activity::new();
     // HTTP/2 sends frames between requests that begin no head.
     let (stream, _) = Watched::new(stream, Arc::clone(&activity), false);
-    let settings = settings();
-    let opening = async {
-        let opened = Serving::open(stream, &settings, PACE).await;
-        opened.map_err(io::Error::other)
-    };
-    let connection = match edge.opens(Instant::now() + HEAD_LIMIT, opening).await {
-        Ok(connection) => connection,
-        Err(error) => {
-            debug!(%error, "visitor's connection ended before it was up");
-            return;
-        }
-    };
-    let mut connection = pin!(connection);
-    let mut patience = Patience::new(&activity, &edge.drain, Duration::ZERO);
-    loop {
-        let next = std::future::poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(next) = connection.as_mut().poll_accept(cx) {
-                    return Poll::Ready(next);
-                }
-                match patience.poll(cx) {
-                    Poll::Ready(Advice::Close) => connection.drain(),
-                    Poll::Ready(Advice::Cut) => return Poll::Ready(Ok(None)),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-        });
-        match next.await {
-            Ok(Some((request, reply))) => {
-                let (edge, visitor, open) =
-                    (Arc::clone(edge), Arc::clone(&visitor), activity.open());
-                let tasks = edge.connections.clone();
-                tasks.spawn(exchange(edge, visitor, request, reply, open));
-            }
-            Ok(None) => return,
+    async move {
+        let opening = async {
+            let opened = Serving::open(stream, &settings(), PACE).await;
+            opened.map_err(io::Error::other)
+        };
+        let opening = Box::pin(edge.opens(Instant::now() + HEAD_LIMIT, opening));
+        let connection = match opening.await {
+            Ok(connection) => connection,
             Err(error) => {
-                debug!(%error, "visitor's connection ended");
+                debug!(%error, "visitor's connection ended before it was up");
                 return;
+            }
+        };
+        let mut connection = pin!(connection);
+        let mut patience = Patience::new(&activity, &edge.drain, Duration::ZERO);
+        loop {
+            let next = std::future::poll_fn(|cx| {
+                loop {
+                    if let Poll::Ready(next) = connection.as_mut().poll_accept(cx) {
+                        return Poll::Ready(next);
+                    }
+                    match patience.poll(cx) {
+                        Poll::Ready(Advice::Close) => connection.drain(),
+                        Poll::Ready(Advice::Cut) => return Poll::Ready(Ok(None)),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+            });
+            match next.await {
+                Ok(Some((request, reply))) => {
+                    let (edge, visitor, open) =
+                        (Arc::clone(edge), Arc::clone(&visitor), activity.open());
+                    let tasks = edge.connections.clone();
+                    tasks.spawn(exchange(edge, visitor, request, reply, open));
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    debug!(%error, "visitor's connection ended");
+                    return;
+                }
             }
         }
     }
 }
 
 /// One request. A visitor who resets the stream drops it wherever it stands.
-async fn exchange(
+///
+/// Not an `async fn`: that would hold what it is given twice, and every request has one of these.
+fn exchange(
     edge: Arc<Edge>,
     visitor: Arc<Visitor>,
     request: Request<RecvStream>,
     reply: Reply,
     open: OpenRequest,
-) {
+) -> impl Future<Output = ()> {
     let (head, receive) = request.into_parts();
     // What follows a CONNECT is no body.
     let (body, receive) = match head.method == Method::CONNECT {
@@ -128,38 +138,40 @@ async fn exchange(
         false => (reply.body(receive), None),
     };
     let wants_head_only = head.method == Method::HEAD;
-    let request = Request::from_parts(head, body);
-    let interim = &mut |head| reply.interim(head);
-    let answer = tokio::select! {
-        answer = handle(&edge, &visitor, request, open, interim) => answer,
-        () = reply.peer_left() => return,
-    };
-    match answer {
-        Answer::Ordinary(answer) if wants_head_only => {
-            // Our own pages have a body whatever was asked for.
-            let _ = reply.begin(answer.map(drop), true);
-        }
-        Answer::Ordinary(answer) => {
-            let (head, mut body) = answer.into_parts();
-            let ahead = body.ahead();
-            let answer = Response::from_parts(head, &mut body);
-            tokio::select! {
-                sent = reply.send(answer) => if let Err(PumpError::Body(error)) = sent {
-                    debug!(error = %in_words(&error), "an answer broke off");
-                },
-                never = ahead.drive() => match never {},
+    let mut head = Request::from_parts(head, ());
+    async move {
+        let interim = &mut |head| reply.interim(head);
+        let answer = tokio::select! {
+            answer = handle(&edge, &visitor, &mut head, body, open, interim) => answer,
+            () = reply.peer_left() => return,
+        };
+        match answer {
+            Answer::Ordinary(answer) if wants_head_only => {
+                // Our own pages have a body whatever was asked for.
+                let _ = reply.begin(answer.map(drop), true);
             }
-        }
-        Answer::Switched(Switched { mut head, link }) => {
-            // RFC 8441 §5: a 200 without the fields of the HTTP/1.1 handshake.
-            head.headers_mut().remove(UPGRADE);
-            head.headers_mut().remove(WEBSOCKET_ACCEPT);
-            let (Ok(send), Some(receive)) = (reply.begin(head, false), receive) else {
-                return;
-            };
-            let visitor = StreamEnd::new(send, receive);
-            if let Err(error) = splice(visitor, link).await {
-                debug!(%error, "an upgraded stream broke");
+            Answer::Ordinary(answer) => {
+                let (head, mut body) = answer.into_parts();
+                let ahead = body.ahead();
+                let answer = Response::from_parts(head, &mut body);
+                tokio::select! {
+                    sent = reply.send(answer) => if let Err(PumpError::Body(error)) = sent {
+                        debug!(error = %in_words(&error), "an answer broke off");
+                    },
+                    never = ahead.drive() => match never {},
+                }
+            }
+            Answer::Switched(Switched { mut head, link }) => {
+                // RFC 8441 §5: a 200 without the fields of the HTTP/1.1 handshake.
+                head.headers_mut().remove(UPGRADE);
+                head.headers_mut().remove(WEBSOCKET_ACCEPT);
+                let (Ok(send), Some(receive)) = (reply.begin(head, false), receive) else {
+                    return;
+                };
+                let visitor = StreamEnd::new(send, receive);
+                if let Err(error) = splice(visitor, link).await {
+                    debug!(%error, "an upgraded stream broke");
+                }
             }
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use ngrnotok_common::hostname::HostPort;
-use ngrnotok_common::socket::Socket;
 use rustls::ServerConfig;
+use rustls::server::Accepted;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -72,13 +72,14 @@ pub struct Arrival {
 }
 
 impl Edge {
-    /// Takes a connection whose ClientHello has been read, on the shard that accepted it.
-    pub async fn visit_tls(
-        self: Arc<Self>,
+    /// Takes a connection whose ClientHello has been read, on the shard that accepted it, and gives it
+    /// back if it is to be served there.
+    pub fn open_tls(
+        &self,
         here: ShardId,
         hello: StartHandshake<TcpStream>,
         arrival: Arrival,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Visit<TcpStream>>> {
         let home = hello
             .client_hello()
             .server_name()
@@ -88,20 +89,21 @@ impl Edge {
             stream: hello.io,
             arrival,
         };
-        self.pass_on(here, home, visit).await
+        self.pass_on(here, home, visit)
     }
 
-    /// Takes a connection of the plain port, on the shard that accepted it.
-    pub async fn visit_plain(
-        self: Arc<Self>,
+    /// Takes a connection of the plain port, on the shard that accepted it, and gives it back if it is to
+    /// be served there.
+    pub async fn open_plain(
+        &self,
         here: ShardId,
         stream: TcpStream,
         arrival: Arrival,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Visit<TcpStream>>> {
         let opening = self.opens(arrival.deadline, sniff::opening(stream)).await?;
         let home = opening.host().and_then(|host| self.home(host));
         let visit = Visit::Plain { opening, arrival };
-        self.pass_on(here, home, visit).await
+        self.pass_on(here, home, visit)
     }
 
     /// What comes before the first request: it must come in time, and in a drain soon.
@@ -127,71 +129,82 @@ impl Edge {
     }
 
     /// Request, link and answer share a thread when the connection moves to the shard of its tunnel.
-    async fn pass_on(
-        self: Arc<Self>,
+    fn pass_on(
+        &self,
         here: ShardId,
         home: Option<ShardId>,
         visit: Visit<TcpStream>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Visit<TcpStream>>> {
         match home {
             Some(home) if home != here => match self.handover.send(home, visit.detach()?) {
-                Ok(()) => Ok(()),
+                Ok(()) => Ok(None),
                 // A full inbox is no reason to turn a visitor away; sessions work from every shard.
-                Err(visit) => self.serve(visit.attach()?).await,
+                Err(visit) => visit.attach().map(Some),
             },
-            _ => self.serve(visit).await,
+            _ => Ok(Some(visit)),
         }
     }
 
     /// Serves a connection on this shard to its end.
+    ///
+    /// Idle connections are many, and each holds a future as large as the largest that it could have been.
+    /// So what is larger than HTTP/1.1 in clear has a box of its own.
     pub async fn serve(self: Arc<Self>, visit: Visit<TcpStream>) -> io::Result<()> {
         match visit {
             Visit::Tls {
                 accepted,
                 stream,
                 arrival,
-            } => {
-                let Some(config) = self.tls.clone() else {
-                    return Ok(());
-                };
-                let name = accepted.client_hello().server_name().map(ToOwned::to_owned);
-                let hello = StartHandshake::from_parts(*accepted, stream);
-                let stream = self
-                    .opens(arrival.deadline, hello.into_stream(config))
-                    .await?;
-                let protocol = match stream.get_ref().1.alpn_protocol() {
-                    Some(b"h2") => Protocol::Http2,
-                    _ => Protocol::Http1,
-                };
-                let visitor = self.visitor(&arrival, Scheme::Https, name.as_deref());
-                self.run(visitor, protocol, stream).await;
-            }
+            } => Box::pin(self.serve_tls(accepted, stream, arrival)).await,
             Visit::Plain { opening, arrival } => {
                 let protocol = opening.protocol;
                 let visitor = self.visitor(&arrival, Scheme::Http, None);
-                self.run(visitor, protocol, opening.into_stream()).await;
+                let stream = opening.into_stream();
+                match protocol {
+                    Protocol::Http1 => http1::serve(&self, visitor, stream).await,
+                    Protocol::Http2 => Box::pin(http2::serve(&self, visitor, stream)).await,
+                }
+                Ok(())
             }
+        }
+    }
+
+    async fn serve_tls(
+        self: &Arc<Self>,
+        accepted: Box<Accepted>,
+        stream: TcpStream,
+        arrival: Arrival,
+    ) -> io::Result<()> {
+        let Some(config) = self.tls.clone() else {
+            return Ok(());
+        };
+        let name = accepted.client_hello().server_name().map(ToOwned::to_owned);
+        let hello = StartHandshake::from_parts(*accepted, stream);
+        let opening = self.opens(arrival.deadline, hello.into_stream(config));
+        let stream = Box::pin(opening).await?;
+        let protocol = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Protocol::Http2,
+            _ => Protocol::Http1,
+        };
+        let visitor = self.visitor(&arrival, Scheme::Https, name.as_deref());
+        match protocol {
+            Protocol::Http1 => http1::serve(self, visitor, stream).await,
+            Protocol::Http2 => Box::pin(http2::serve(self, visitor, stream)).await,
         }
         Ok(())
     }
 
-    fn visitor(&self, arrival: &Arrival, scheme: Scheme, server_name: Option<&str>) -> Visitor {
+    fn visitor(
+        &self,
+        arrival: &Arrival,
+        scheme: Scheme,
+        server_name: Option<&str>,
+    ) -> Arc<Visitor> {
         let address = arrival.peer.ip();
         let trusted = self
             .trusted_proxies
             .iter()
             .any(|network| network.contains(&address));
-        Visitor::new(arrival.peer, scheme, server_name, trusted)
-    }
-
-    async fn run<S>(self: Arc<Self>, visitor: Visitor, protocol: Protocol, stream: S)
-    where
-        S: Socket,
-    {
-        let visitor = Arc::new(visitor);
-        match protocol {
-            Protocol::Http1 => http1::serve(&self, visitor, stream).await,
-            Protocol::Http2 => http2::serve(&self, visitor, stream).await,
-        }
+        Arc::new(Visitor::new(arrival.peer, scheme, server_name, trusted))
     }
 }

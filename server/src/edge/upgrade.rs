@@ -1,9 +1,10 @@
 //! Requests that want to leave HTTP: `Upgrade` in HTTP/1.1, extended CONNECT in HTTP/2 (RFC 8441).
 //! Both travel as extended CONNECT on the link, and the local app sees an HTTP/1.1 upgrade.
 
+use std::mem::take;
+
 use h2::ext::Protocol;
 use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body::Body;
 use ngrnotok_common::headers;
@@ -29,9 +30,9 @@ pub(super) enum Kind {
 impl Kind {
     /// Looks at a request. CONNECT without a protocol is for open proxies, which this is not; a
     /// protocol other than WebSocket has no meaning between a browser and a local app.
-    pub(super) fn of<B: Body>(request: &Request<B>) -> Result<Self, Cause> {
-        if request.method() == Method::CONNECT {
-            return match request.extensions().get::<Protocol>() {
+    pub(super) fn of<B: Body>(head: &Request<()>, body: &B) -> Result<Self, Cause> {
+        if head.method() == Method::CONNECT {
+            return match head.extensions().get::<Protocol>() {
                 Some(protocol) if protocol.as_str() == WEBSOCKET => {
                     Ok(Self::Upgrade(protocol.clone()))
                 }
@@ -40,10 +41,10 @@ impl Kind {
         }
         // A server may ignore the wish (RFC 9110 §7.8), and for a request with a body we do: what is
         // body and what comes after the switch could be told apart only by guessing.
-        if request.version() != Version::HTTP_11 || !request.body().is_end_stream() {
+        if head.version() != Version::HTTP_11 || !body.is_end_stream() {
             return Ok(Self::Plain);
         }
-        Ok(match wanted(request.headers()) {
+        Ok(match wanted(head.headers()) {
             Some(protocol) => Self::Upgrade(Protocol::from(protocol)),
             None => Self::Plain,
         })
@@ -86,26 +87,26 @@ pub(super) struct Switched {
 /// Asks the session for an upgrade. `head` is ready for the link but for what makes it a CONNECT.
 pub(super) async fn ask(
     session: &Session,
-    mut head: Parts,
+    head: &mut Request<()>,
     from: Version,
     protocol: Protocol,
     open: OpenRequest,
 ) -> Result<Answer, Cause> {
-    if !matches!(head.method, Method::GET | Method::CONNECT) {
-        let method = HeaderValue::from_str(head.method.as_str()).map_err(|_| Cause::BadHost)?;
-        head.headers.insert(stream::METHOD, method);
+    if !matches!(*head.method(), Method::GET | Method::CONNECT) {
+        let method = HeaderValue::from_str(head.method().as_str()).map_err(|_| Cause::BadHost)?;
+        head.headers_mut().insert(stream::METHOD, method);
     }
     // What follows is no body, whatever its head says of one.
     if head
-        .headers
+        .headers()
         .get(CONTENT_LENGTH)
         .is_some_and(|length| length != "0")
     {
-        head.headers.remove(CONTENT_LENGTH);
+        head.headers_mut().remove(CONTENT_LENGTH);
     }
-    head.method = Method::CONNECT;
-    head.extensions.insert(protocol);
-    match session.switch(Request::from_parts(head, ())).await? {
+    *head.method_mut() = Method::CONNECT;
+    head.extensions_mut().insert(protocol);
+    match session.switch(take(head)).await? {
         Switch::Agreed(mut head, link) => {
             let protocol = head.headers_mut().remove(stream::SWITCHED);
             headers::strip_hop(head.headers_mut());

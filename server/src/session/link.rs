@@ -1,6 +1,7 @@
 //! One link of a session: a handle that carries requests over it.
 
 use std::fmt;
+use std::mem::take;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -152,10 +153,12 @@ impl Link {
         self.requests.carry_upgrades()
     }
 
-    /// Carries one request; see [`Session::send`](super::Session::send).
+    /// Carries one request; see [`Session::send`](super::Session::send). `copies` leaves the head where it
+    /// is, too.
     pub(super) async fn send<B>(
         &self,
-        head: Request<()>,
+        head: &mut Request<()>,
+        copies: bool,
         body: B,
         interim: &mut (dyn FnMut(Response<()>) + Send),
         uploads: &TaskTracker,
@@ -164,6 +167,10 @@ impl Link {
         B: Body<Data = Bytes, Error: Send> + Send + 'static,
     {
         let slot = self.take_slot()?;
+        let head = match copies {
+            true => head.clone(),
+            false => take(head),
+        };
         let answer = exchange(&self.requests, head, body, interim, uploads)
             .await
             .map_err(|error| match error {

@@ -103,11 +103,13 @@ impl Session {
     async fn send_on(
         &self,
         link: &Link,
-        lost: Lost,
+        mut lost: Lost,
         interim: &mut (dyn FnMut(Response<()>) + Send),
     ) -> Result<Response<SessionBody>, Cause> {
         let body = Empty::new();
-        let answer = link.send(lost.head, body, interim, &self.0.uploads).await?;
+        let answer = link
+            .send(&mut lost.head, false, body, interim, &self.0.uploads)
+            .await?;
         Ok(answer.map(|body| body.within(lost.within)))
     }
 }

@@ -14,6 +14,7 @@ mod paced;
 mod slots;
 
 use std::fmt;
+use std::mem::take;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -176,7 +177,7 @@ impl Session {
     }
 
     /// Carries one request to the tunnel client and returns its answer as soon as the head is there.
-    /// Interim answers that come before go to `interim`.
+    /// Interim answers that come before go to `interim`. The head is taken out of `head`.
     ///
     /// Errors: [`Unanswered::Lost`] if it may be sent once more, see [`Session::send_again`];
     /// [`Cause::OverLimit`] when all streams of the link or the token are taken,
@@ -186,7 +187,7 @@ impl Session {
     /// stream with CANCEL, and the client drops its exchange with the local app.
     pub async fn send<B>(
         &self,
-        head: Request<()>,
+        head: &mut Request<()>,
         body: B,
         interim: &mut (dyn FnMut(Response<()>) + Send),
     ) -> Result<Response<SessionBody>, Unanswered>
@@ -196,17 +197,21 @@ impl Session {
         let within = self.0.limits.admit()?;
         let body = Paced::new(body, within.as_ref().and_then(Within::on_bytes));
         // The copy costs two allocations; without it every blink of the link would be seen by visitors.
-        let copy = body.is_end_stream().then(|| head.clone());
+        let copies = body.is_end_stream();
         let link = match self.best_link() {
             Some(link) => link,
             None => Box::pin(self.next_link(self.0.patience)).await?,
         };
-        match link.send(head, body, interim, &self.0.uploads).await {
+        match link
+            .send(head, copies, body, interim, &self.0.uploads)
+            .await
+        {
             Ok(answer) => Ok(answer.map(|body| body.within(within))),
             Err(failure) => {
                 if failure.ends_the_link() {
                     self.detach(&link);
                 }
+                let copy = copies.then(|| take(head));
                 Err(Lost::or_not(failure, copy, link, within))
             }
         }

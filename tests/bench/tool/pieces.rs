@@ -273,7 +273,10 @@ async fn visit(
         deadline: Instant::now() + Duration::from_secs(60),
         permit: Arc::new(Semaphore::new(1)).try_acquire_owned()?,
     };
-    Ok(edge.visit_plain(SHARD, stream, arrival).await?)
+    if let Some(visit) = edge.open_plain(SHARD, stream, arrival).await? {
+        edge.serve(visit).await?;
+    }
+    Ok(())
 }
 
 async fn local(rounds: usize) -> anyhow::Result<()> {
