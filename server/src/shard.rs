@@ -159,7 +159,7 @@ impl Doors {
         }
         tune(&hello.io)?;
         // A link is no visitor: a drain waits for visitors first and ends links afterwards.
-        let gate = Arc::clone(&self.gate);
+        let (gate, hello) = (Arc::clone(&self.gate), Box::new(hello));
         self.gate.tasks.spawn(async move {
             gate.link(here, hello, arrival.peer).await;
             drop(arrival);

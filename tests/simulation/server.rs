@@ -143,7 +143,7 @@ async fn accept(mut arrivals: mpsc::Receiver<End>, gate: Arc<Gate>) {
         tasks.spawn(async move {
             let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
             if let Ok(Ok(hello)) = timeout(Duration::from_secs(10), hello).await {
-                gate.link(ShardId(0), hello, peer).await;
+                gate.link(ShardId(0), Box::new(hello), peer).await;
             }
         });
     }

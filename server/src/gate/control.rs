@@ -71,7 +71,9 @@ async fn talk(
             message = reader.next() => match message? {
                 Some(ClientMessage::Bind { id, kind, name, pool }) => {
                     let wanted = Wanted { id, kind, pool };
-                    if let Some(answer) = bind(gate, session, &mut bound, wanted, &name).await {
+                    // Boxed, because what a name may need, DNS too, is large, and it is asked once.
+                    let answer = Box::pin(bind(gate, session, &mut bound, wanted, &name));
+                    if let Some(answer) = answer.await {
                         writer.send(&answer).await?;
                     }
                 }

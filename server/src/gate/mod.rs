@@ -21,8 +21,9 @@ use ngrnotok_common::link::io::ReadAhead;
 use ngrnotok_common::link::open::{LinkError, server_end};
 use ngrnotok_common::link::settings::OPEN_LIMIT;
 use ngrnotok_common::protocol::control::{
-    ClientMessage, ControlError, Reader, ServerMessage, StopCode, Writer,
+    ClientMessage, ControlError, Reader, Resume, ServerMessage, StopCode, Writer,
 };
+use ngrnotok_common::protocol::resume::ChannelBinding;
 use ngrnotok_common::protocol::{CONTROL_PATH, handshake::Problem};
 use rustls::ServerConfig;
 use thiserror::Error;
@@ -134,8 +135,15 @@ impl From<h2::Error> for GateError {
 impl Gate {
     /// Takes a connection whose ClientHello asks for a link, and serves it to its end. What kind of stream
     /// it is, and how that is tuned, is the business of whoever has accepted it.
-    pub async fn link<S>(self: Arc<Self>, here: ShardId, hello: StartHandshake<S>, peer: SocketAddr)
-    where
+    ///
+    /// What it takes to open a link has boxes of its own: links are idle for long, and none should hold the
+    /// room for that meanwhile.
+    pub async fn link<S>(
+        self: Arc<Self>,
+        here: ShardId,
+        hello: Box<StartHandshake<S>>,
+        peer: SocketAddr,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         if let Err(error) = self.serve(here, hello, peer).await {
@@ -152,44 +160,24 @@ impl Gate {
     async fn serve<S>(
         &self,
         here: ShardId,
-        hello: StartHandshake<S>,
+        hello: Box<StartHandshake<S>>,
         peer: SocketAddr,
     ) -> Result<(), GateError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let opening = async {
-            let hello = StartHandshake::from_parts(hello.accepted, ReadAhead::new(hello.io));
-            let stream = hello.into_stream(Arc::clone(&self.tls)).await?;
-            handshake::admit(stream, peer, &self.auth).await
-        };
-        let (stream, binding, admitted) = tokio::select! {
-            opened = timeout(OPEN_LIMIT, opening) => opened??,
-            () = self.stop.cancelled() => return Err(GateError::Protocol("came while the server stops")),
-        };
-        let (requests, mut end) = server_end(stream).await?;
-        let retired = CancellationToken::new();
-        let replaced = retired.clone();
-        let mut link: LinkTask = AbortOnDropHandle::new(self.tasks.spawn(async move {
-            tokio::select! {
-                ended = &mut end => return ended,
-                () = replaced.cancelled() => {}
-            }
-            // Often because the client knows already that it is dead. What was asked on it is waiting.
-            end.probe();
-            end.await
-        }));
-
-        let (mut reader, mut writer) = timeout(OPEN_LIMIT, open_control(&requests)).await??;
-        let hello = timeout(OPEN_LIMIT, reader.next()).await??;
-        let Some(ClientMessage::Hello {
+        let Greeted {
+            mut link,
+            requests,
+            retired,
+            reader,
+            mut writer,
             version,
             os,
             resume,
-        }) = hello
-        else {
-            return Err(GateError::Protocol("did not say hello"));
-        };
+            binding,
+            admitted,
+        } = Box::pin(self.greet(hello, peer)).await?;
         let handshake::Admitted { grant, user_agent } = admitted;
         // As long as there is one of these, HTTP/2 does not close the link by itself.
         let open = requests.clone();
@@ -215,6 +203,8 @@ impl Gate {
         let (id, grant) = (session.session().id(), session.grant());
         let (account, token) = (grant.account(), grant.token().map(display));
         info!(session = %id, %account, token, %peer, agent = user_agent, version, os, resumed = opened.resumed, "link open");
+        // Nothing of it is needed while the link lives.
+        drop((user_agent, version, os, resume));
         let welcome = ServerMessage::Welcome {
             session: id,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -223,6 +213,7 @@ impl Gate {
         };
         let conversation = async {
             writer.send(&welcome).await?;
+            drop(welcome);
             control::converse(self, &opened, reader, &mut writer).await
         };
         let ended = tokio::select! {
@@ -267,6 +258,62 @@ impl Gate {
         }
     }
 
+    /// Lets a client in and listens for its hello.
+    async fn greet<S>(
+        &self,
+        hello: Box<StartHandshake<S>>,
+        peer: SocketAddr,
+    ) -> Result<Greeted, GateError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let opening = async {
+            let hello = StartHandshake::from_parts(hello.accepted, ReadAhead::new(hello.io));
+            let stream = hello.into_stream(Arc::clone(&self.tls)).await?;
+            handshake::admit(stream, peer, &self.auth).await
+        };
+        let (stream, binding, admitted) = tokio::select! {
+            opened = timeout(OPEN_LIMIT, opening) => opened??,
+            () = self.stop.cancelled() => return Err(GateError::Protocol("came while the server stops")),
+        };
+        let (requests, mut end) = server_end(stream).await?;
+        let retired = CancellationToken::new();
+        let replaced = retired.clone();
+        let link: LinkTask = AbortOnDropHandle::new(self.tasks.spawn(async move {
+            tokio::select! {
+                ended = &mut end => return ended,
+                () = replaced.cancelled() => {}
+            }
+            // Often because the client knows already that it is dead. What was asked on it is waiting.
+            end.probe();
+            // By reference, or the task would have room for it twice.
+            (&mut end).await
+        }));
+
+        let (mut reader, writer) = timeout(OPEN_LIMIT, open_control(&requests)).await??;
+        let hello = timeout(OPEN_LIMIT, reader.next()).await??;
+        let Some(ClientMessage::Hello {
+            version,
+            os,
+            resume,
+        }) = hello
+        else {
+            return Err(GateError::Protocol("did not say hello"));
+        };
+        Ok(Greeted {
+            link,
+            requests,
+            retired,
+            reader,
+            writer,
+            version,
+            os,
+            resume,
+            binding,
+            admitted,
+        })
+    }
+
     /// Lets the client end a link on which nothing new comes, for so long, and not longer than its token is
     /// good.
     async fn farewell(
@@ -291,6 +338,21 @@ impl Gate {
         }
         Ok(())
     }
+}
+
+/// A link whose client has been let in and has said hello.
+struct Greeted {
+    link: LinkTask,
+    requests: Requests,
+    /// Cancelled when another link has taken the place of this one.
+    retired: CancellationToken,
+    reader: Reader<ClientMessage>,
+    writer: Writer<ServerMessage>,
+    version: String,
+    os: String,
+    resume: Option<Resume>,
+    binding: ChannelBinding,
+    admitted: handshake::Admitted,
 }
 
 /// What drives a link; dropping it ends the link.
