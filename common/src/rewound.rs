@@ -17,6 +17,11 @@ pub struct Rewound<S> {
 impl<S> Rewound<S> {
     /// Puts `first` back in front of `stream`.
     pub fn new(first: Bytes, stream: S) -> Self {
+        // Of no bytes, too, `Bytes` keeps the whole buffer that they were in.
+        let first = match first.is_empty() {
+            true => Bytes::new(),
+            false => first,
+        };
         Self { first, stream }
     }
 

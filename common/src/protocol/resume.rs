@@ -54,35 +54,37 @@ pub fn key_of(secret: &Secret) -> Secret {
     Secret::new(HEXLOWER.encode(hash.as_ref()))
 }
 
-/// What a secret is checked with: its SHA-256, the key of the proofs.
-pub struct Verifier(hmac::Key);
+/// What a secret is checked with: its SHA-256, the key of the proofs. Kept as it is, because one that is
+/// ready to sign takes a kilobyte of every session for the rare return.
+pub struct Verifier([u8; 32]);
 
 impl Verifier {
     /// That of a secret as it stands in `welcome`.
     pub fn of(secret: &Secret) -> Self {
-        Self::with(digest(&SHA256, secret.expose().as_bytes()).as_ref())
+        let hash = digest(&SHA256, secret.expose().as_bytes());
+        Self(hash.as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 
     /// That of a key as it stands in `hello`; `None` if it is not 64 hex digits.
     pub fn of_key(key: &Secret) -> Option<Self> {
         let key = HEXLOWER.decode(key.expose().as_bytes()).ok()?;
-        (key.len() == 32).then(|| Self::with(&key))
+        key.try_into().ok().map(Self)
     }
 
-    fn with(key: &[u8]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    fn key(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, &self.0)
     }
 
     /// The proof for one session and one connection.
     pub fn prove(&self, session: SessionId, binding: &ChannelBinding) -> Proof {
-        Proof(HEXLOWER.encode(hmac::sign(&self.0, &claim(session, binding)).as_ref()))
+        Proof(HEXLOWER.encode(hmac::sign(&self.key(), &claim(session, binding)).as_ref()))
     }
 
     /// Whether a proof is right, in a time that does not tell how nearly.
     pub fn accepts(&self, proof: &Proof, session: SessionId, binding: &ChannelBinding) -> bool {
         HEXLOWER
             .decode(proof.0.as_bytes())
-            .is_ok_and(|tag| hmac::verify(&self.0, &claim(session, binding), &tag).is_ok())
+            .is_ok_and(|tag| hmac::verify(&self.key(), &claim(session, binding), &tag).is_ok())
     }
 }
 
