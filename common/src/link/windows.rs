@@ -91,12 +91,13 @@ impl Windows {
         // A microsecond is less than any clock here tells apart.
         let took = (now - since).as_micros().max(1);
         let each_trip = u128::from(received - before) * round_trip.as_micros() / took;
-        let each_trip = u32::try_from(each_trip)
+        // Half as much again, for what the window itself holds back is never seen to come.
+        let wanted = u32::try_from(each_trip * 3 / 2)
             .unwrap_or(u32::MAX)
             .min(MOST_WINDOW);
         // In powers of two, because each change costs the peer a walk over its streams. A link that is
         // slower for a while keeps what it has: it is the same link.
-        self.measured = self.measured.max(each_trip.next_power_of_two());
+        self.measured = self.measured.max(wanted.next_power_of_two());
     }
 }
 
@@ -144,6 +145,19 @@ mod tests {
         assert_eq!(after(1000 * MILLISECOND, 125_000, 1000).await, MOST_WINDOW);
         // A trickle needs nothing.
         assert_eq!(after(50 * MILLISECOND, 100, 10_000).await, STREAM_WINDOW);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_that_holds_its_stream_back_grows() {
+        let (mut windows, mut received) = (Windows::new(Unread::default()), 0);
+        for _ in 0..50 * 8 {
+            advance(MILLISECOND).await;
+            received += u64::from(windows.announced) / 50;
+            if let Some(window) = windows.next(received, Some(50 * MILLISECOND)) {
+                windows.announced(window);
+            }
+        }
+        assert_eq!(windows.announced, MOST_WINDOW);
     }
 
     #[tokio::test(start_paused = true)]
