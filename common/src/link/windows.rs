@@ -13,8 +13,11 @@ use tokio::time::Instant;
 
 use super::settings::{CROWDED_WINDOW, MOST_UNREAD, MOST_WINDOW, STREAM_WINDOW};
 
-/// The rate is looked at each time that so much has come: 128 KiB.
+/// The rate is looked at when so much has come, and a round trip has gone by: 128 KiB.
 const STEP: u64 = 128 * 1024;
+
+/// A window grows by multiples of this: 128 KiB.
+const GROWTH: u32 = 128 * 1024;
 
 /// Bytes of one connection that were taken off it and have not been read, by all its streams together;
 /// clones count the same ones.
@@ -83,21 +86,24 @@ impl Windows {
     }
 
     fn measure(&mut self, received: u64, round_trip: Option<Duration>) {
-        let now = Instant::now();
-        let (before, since) = std::mem::replace(&mut self.mark, (received, now));
         let Some(round_trip) = round_trip else {
             return;
         };
+        let (now, (before, since)) = (Instant::now(), self.mark);
+        // What comes at once after a pause says nothing of the link.
+        if now - since < round_trip {
+            return;
+        }
+        self.mark = (received, now);
         // A microsecond is less than any clock here tells apart.
         let took = (now - since).as_micros().max(1);
         let each_trip = u128::from(received - before) * round_trip.as_micros() / took;
-        // Half as much again, for what the window itself holds back is never seen to come.
-        let wanted = u32::try_from(each_trip * 3 / 2)
-            .unwrap_or(u32::MAX)
-            .min(MOST_WINDOW);
-        // In powers of two, because each change costs the peer a walk over its streams. A link that is
-        // slower for a while keeps what it has: it is the same link.
-        self.measured = self.measured.max(wanted.next_power_of_two());
+        // A quarter more, for what the window itself holds back is never seen to come.
+        let wanted = u32::try_from(each_trip * 5 / 4).unwrap_or(u32::MAX);
+        // In steps, because each change costs the peer a walk over its streams. A link that is slower for
+        // a while keeps what it has: it is the same link.
+        let wanted = wanted.min(MOST_WINDOW).next_multiple_of(GROWTH);
+        self.measured = self.measured.max(wanted);
     }
 }
 
@@ -139,9 +145,9 @@ mod tests {
             STREAM_WINDOW
         );
         // 12.5 MB/s with 50 ms: 625 kB.
-        assert_eq!(after(50 * MILLISECOND, 12_500, 1000).await, 1024 * 1024);
+        assert_eq!(after(50 * MILLISECOND, 12_500, 1000).await, 768 * 1024);
         // 125 MB/s with 50 ms: 6.25 MB.
-        assert_eq!(after(50 * MILLISECOND, 125_000, 1000).await, MOST_WINDOW);
+        assert_eq!(after(50 * MILLISECOND, 125_000, 1000).await, 60 * GROWTH);
         assert_eq!(after(1000 * MILLISECOND, 125_000, 1000).await, MOST_WINDOW);
         // A trickle needs nothing.
         assert_eq!(after(50 * MILLISECOND, 100, 10_000).await, STREAM_WINDOW);
@@ -150,7 +156,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_window_that_holds_its_stream_back_grows() {
         let (mut windows, mut received) = (Windows::new(Unread::default()), 0);
-        for _ in 0..50 * 8 {
+        for _ in 0..50 * 20 {
             advance(MILLISECOND).await;
             received += u64::from(windows.announced) / 50;
             if let Some(window) = windows.next(received, Some(50 * MILLISECOND)) {
