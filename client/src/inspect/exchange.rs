@@ -223,6 +223,8 @@ pub enum MessageKind {
         /// The code, where one was given.
         code: Option<u16>,
     },
+    /// A WebSocket's message that cannot be unpacked: it, or one before it, is too large or broken.
+    Packed,
     /// A server-sent event; its data is the payload.
     Event {
         /// Its type, `message` if it has none of its own.

@@ -207,6 +207,18 @@ impl Recorder {
         }
     }
 
+    /// The exchange once it is over; `None` if it is gone. Cancel safety: safe.
+    pub async fn ended(&self, id: ExchangeId) -> Option<Exchange> {
+        let mut revision = self.revision();
+        loop {
+            let exchange = self.get(id)?;
+            if exchange.state != State::Open {
+                return Some(exchange);
+            }
+            revision.changed().await.ok()?;
+        }
+    }
+
     /// What is new since a revision; since 0 everything.
     pub fn changed_since(&self, revision: u64) -> Changes {
         let Some(records) = &self.0 else {
@@ -291,20 +303,21 @@ impl Records {
         slot
     }
 
-    /// Writes something down, unless there is no room for this exchange any more. `news`: those who look
-    /// are to be told.
-    pub(super) fn write(&self, slot: &Slot, news: bool, change: impl FnOnce(&mut Kept)) {
-        {
+    /// Writes something down, unless there is no room for this exchange any more. `change` says whether
+    /// those who look are to be told.
+    pub(super) fn write(&self, slot: &Slot, change: impl FnOnce(&mut Kept) -> bool) {
+        let news = {
             let mut kept = slot.lock();
             if kept.gone {
                 return;
             }
-            change(&mut kept);
+            let news = change(&mut kept);
             kept.count(&self.size);
             if news {
                 kept.changed = self.next_revision();
             }
-        }
+            news
+        };
         self.make_room();
         if news {
             self.tell();

@@ -32,7 +32,8 @@ fn begin(recorder: &Recorder, path: &str) -> Recording {
         uri: &uri,
         version: Version::HTTP_2,
         fields: &fields,
-        bodiless: false,
+        body: None,
+        protocol: None,
         round_trip: Some(Duration::from_millis(9)),
     })
 }
