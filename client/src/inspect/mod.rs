@@ -1,6 +1,7 @@
 //! What went through the tunnels, for those who want to look: recorded as it flows, in bounded memory.
 //!
-//! [`Exchange`] is what is known of one request and its answer, [`Recorder`] keeps the newest of them,
+//! [`Exchange`] is what is known of one request and its answer, [`Recorder`] keeps the newest of them
+//! (with [`Keep`] also in a file),
 //! `recording` is the hand that writes one down while it goes on, `kept` the form in which it lies in
 //! memory; `reader` finds the messages of `events`, `grpc` and `websocket` in it. [`mask`] hides what is secret, [`decoded`] unpacks a body; neither touches what is recorded.
 //!
@@ -17,6 +18,7 @@ mod mask;
 mod reader;
 mod recorder;
 mod recording;
+mod store;
 mod websocket;
 
 pub use decode::{Decoded, decoded};
@@ -28,3 +30,4 @@ pub(crate) use heard::Heard;
 pub use mask::{MASK, SECRET, mask};
 pub use recorder::{Changes, Limits, Recorder, Summary};
 pub(crate) use recording::{Arrival, Recording, Tap};
+pub use store::{Keep, KeepError};

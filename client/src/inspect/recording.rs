@@ -215,6 +215,7 @@ impl Pen {
                 answer.body.end(complete);
             }
         });
+        self.records.over(&self.slot);
     }
 }
 
