@@ -173,9 +173,11 @@ async fn serve(
         words: words.collect(),
     };
     let tunnels = tunnels.into_iter().map(|(_, tunnel)| tunnel).collect();
+    let recorder = config::recorder(&wishes.settings)?;
     if let Some(connector) = config::connector(&wishes.settings)? {
         let config = Config {
             links: config::links(&wishes.settings),
+            recorder,
             state: Some(config::sessions()),
             ..Config::new(connector, config::token(&wishes.settings)?, tunnels)
         };
@@ -185,7 +187,10 @@ async fn serve(
     opening.embedded_port = Some(embedded.port);
     opening.port_was_taken = embedded.port != embedded::PORT;
     // The server and its sessions end with this process: there is nothing to come back to.
-    let config = Config::new(embedded.connector, Some(embedded.token), tunnels);
+    let config = Config {
+        recorder,
+        ..Config::new(embedded.connector, Some(embedded.token), tunnels)
+    };
     // The server outlives the client by its goodbye.
     let stop = CancellationToken::new();
     let client = async {
@@ -200,7 +205,7 @@ async fn serve(
 async fn run(config: Config, opening: Opening, form: Form) -> Result<(), Failure> {
     let mut client = Client::new(config)?;
     let requests = client.take_requests().expect("taken once");
-    let status = client.status();
+    let (status, recorder) = (client.status(), client.recorder());
     let mut stdout = tokio::io::stdout();
     let mut showing = std::pin::pin!(output::show(form, opening, status, requests, &mut stdout));
     let running = client.run(shutdown::signal());
@@ -208,6 +213,7 @@ async fn run(config: Config, opening: Opening, form: Form) -> Result<(), Failure
         ended = running => {
             // The client is gone, so this ends too, once all is shown.
             let _ = tokio::time::timeout(LAST_LINES, showing).await;
+            let _ = tokio::time::timeout(LAST_LINES, recorder.saved()).await;
             ended
         }
         // Whoever read our lines has left (a closed pipe): so do we.
