@@ -25,6 +25,7 @@ pub mod local;
 pub mod login;
 pub mod names;
 pub mod output;
+mod ports;
 pub mod proxy;
 pub mod requests;
 mod session;

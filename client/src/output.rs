@@ -131,8 +131,18 @@ enum Event<'a> {
     },
     /// Requests that came too fast to be shown.
     RequestsSkipped { count: u64 },
-    /// The local app refused in a way that a flag would mend.
-    Hint { text: &'a str },
+    /// A local app refuses or misbehaves in a way that is known.
+    Hint {
+        /// Which way: a stable word.
+        code: &'static str,
+        name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tunnel: Option<&'a str>,
+        /// What happened and what mends it.
+        text: &'a str,
+        /// The latter alone.
+        fix: &'a str,
+    },
     /// The server asks for another link.
     Draining,
     /// The link is lost.
@@ -319,8 +329,17 @@ impl Lines {
     fn happening(&mut self, happening: &Happening) {
         match (happening, self.form) {
             (Happening::Request(seen), _) => self.request(seen),
-            (Happening::Hint(text), Form::Plain) => self.line(&format!("Hint        {text}")),
-            (Happening::Hint(text), Form::Json) => self.line(&json(&Event::Hint { text })),
+            (Happening::Hint(hint), Form::Plain) => {
+                let tunnel = self.tunnel_column(&hint.name);
+                self.line(&format!("Hint        {tunnel}{}", hint.explanation));
+            }
+            (Happening::Hint(hint), Form::Json) => self.line(&json(&Event::Hint {
+                code: hint.explanation.kind.code(),
+                name: hint.name.as_str(),
+                tunnel: self.opening.words.get(&hint.name).map(String::as_str),
+                text: &hint.explanation.to_string(),
+                fix: &hint.explanation.fix,
+            })),
         }
     }
 

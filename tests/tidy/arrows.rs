@@ -69,7 +69,7 @@ const NEVER: [Rule; 7] = [
 ];
 
 /// What they may know of, and nothing else of their package.
-const ONLY: [Rule; 8] = [
+const ONLY: [Rule; 9] = [
     Rule {
         of: "server/src/registry/",
         names: &["registry", "session"],
@@ -89,6 +89,10 @@ const ONLY: [Rule; 8] = [
     Rule {
         of: "server/src/store/",
         names: &["store", "auth"],
+    },
+    Rule {
+        of: "client/src/ports.rs",
+        names: &["ports"],
     },
     Rule {
         of: "client/src/proxy.rs",
