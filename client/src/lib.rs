@@ -8,11 +8,13 @@
 //! - [`connect`] opens the connection, through a [`proxy`] if need be; `supervise` keeps it open, and
 //!   `session` answers the server on it.
 //! - `dispatch` takes each request to its [`local`] app.
+//! - [`beside`] runs a command together with the tunnel to the port that it opens.
 //! - [`status`] and [`requests`] are what there is to see; [`output`] shows them as lines.
 //! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
 //!   checked types; [`login`] is how a token gets into that file.
 
 mod backoff;
+pub mod beside;
 pub mod cli;
 pub mod client;
 mod comeback;

@@ -11,7 +11,7 @@ struct Rule {
 }
 
 /// What they may not know of.
-const NEVER: [Rule; 7] = [
+const NEVER: [Rule; 8] = [
     Rule {
         of: "server/src/edge/",
         names: &[
@@ -53,6 +53,17 @@ const NEVER: [Rule; 7] = [
             "status",
             "embedded",
             "login",
+        ],
+    },
+    Rule {
+        of: "client/src/beside/",
+        names: &[
+            "session",
+            "supervise",
+            "output",
+            "embedded",
+            "cli",
+            "config",
         ],
     },
     Rule {

@@ -16,6 +16,12 @@ use crate::local::Target;
 /// An app that does not answer within this time is not understood any better: 2 s.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
 
+/// Whether somebody accepts connections there.
+pub(crate) async fn accepts(target: &Target) -> bool {
+    let dialed = timeout(LIMIT, dial(target)).await;
+    dialed.is_ok_and(|stream| stream.is_some())
+}
+
 /// Whether the app answers plain HTTP within a time.
 pub(crate) async fn plain_http(target: &Target, limit: Duration) -> bool {
     let answered = timeout(limit, async {
