@@ -90,6 +90,15 @@ ngrnotok login --server tunnel.example.com < token"
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Find out what is wrong between this machine, the server and your apps
+    #[command(
+        mut_arg("links", |arg| arg.hide(true)),
+        mut_arg("output", |arg| arg.hide(true)),
+        after_help = "\
+Nothing is changed, and no token is shown: the report can be given to whoever helps you.\n\
+Exit codes: 0 nothing has failed, 1 something has."
+    )]
+    Doctor(Doctor),
 }
 
 /// Look at the configuration.
@@ -99,6 +108,18 @@ pub enum ConfigCommand {
     Check(Box<Settings>),
     /// Print where the config file is
     Path,
+}
+
+/// Find out what is wrong.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+
+    /// The server, and how to know it.
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// Make a local web server public.

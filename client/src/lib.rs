@@ -11,7 +11,7 @@
 //! - [`beside`] runs a command together with the tunnel to the port that it opens.
 //! - [`status`] and [`requests`] are what there is to see; [`output`] shows them as lines.
 //! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
-//!   checked types; [`login`] is how a token gets into that file.
+//!   checked types; [`doctor`] tries them out, and [`login`] is how a token gets into that file.
 
 mod backoff;
 pub mod beside;
@@ -22,6 +22,7 @@ pub mod config;
 pub mod connect;
 mod course;
 mod dispatch;
+pub mod doctor;
 pub mod embedded;
 pub mod local;
 pub mod login;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use clap::CommandFactory as _;
 use ngrnotok::beside::{self, BesideError, Plan};
-use ngrnotok::cli::{Cli, Command, ConfigCommand, Http, Run, Start};
+use ngrnotok::cli::{Cli, Command, ConfigCommand, Doctor, Http, Run, Start};
 use ngrnotok::client::{Client, ClientError, Config, Tunnel};
 use ngrnotok::config::file;
 use ngrnotok::config::store::{self, StoreError};
 use ngrnotok::config::{self, ConfigError, Wishes, summary};
+use ngrnotok::doctor;
 use ngrnotok::embedded::{self, EmbeddedError};
 use ngrnotok::local::Target;
 use ngrnotok::login::{self, LoginError};
@@ -47,9 +48,12 @@ fn main() -> ExitCode {
         Some(Command::Logout) => log_out(config),
         Some(Command::Config(ConfigCommand::Check(given))) => check(config, *given),
         Some(Command::Config(ConfigCommand::Path)) => show_path(config),
+        Some(Command::Doctor(args)) => block_on(examine(config, args)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // The report has said what.
+        Err(Failure::Examined) => ExitCode::FAILURE,
         Err(failure) => {
             eprintln!("ngrnotok: {failure}");
             ExitCode::from(failure.code())
@@ -86,6 +90,8 @@ enum Failure {
     Embedded(#[from] EmbeddedError),
     #[error("{0}")]
     Beside(#[from] BesideError),
+    #[error("something is wrong")]
+    Examined,
     #[error("{0}")]
     Other(String),
 }
@@ -101,7 +107,11 @@ impl Failure {
                 ClientError::Unreachable(_) => 5,
                 _ => 1,
             },
-            Self::Login(_) | Self::Embedded(_) | Self::Beside(_) | Self::Other(_) => 1,
+            Self::Login(_)
+            | Self::Embedded(_)
+            | Self::Beside(_)
+            | Self::Examined
+            | Self::Other(_) => 1,
         }
     }
 }
@@ -307,10 +317,10 @@ async fn log_in(named: Option<PathBuf>, given: Settings) -> Result<(), Failure> 
         Some(token) => token,
         None => login::ask(server)?,
     };
-    let account = login::try_out(connector, token.clone()).await?;
+    let session = login::try_out(connector, Some(token.clone())).await?;
     store::log_in(path, &wishes, &token)?;
-    match account {
-        Some(account) => println!("Logged in to {server} as {account}."),
+    match session {
+        Some(session) => println!("Logged in to {server} as {}.", session.account),
         None => println!(
             "Logged in to {server}. All the links that this token may have are in use now."
         ),
@@ -347,4 +357,16 @@ fn show_path(named: Option<PathBuf>) -> Result<(), Failure> {
     let path = named.or_else(file::usual_path).ok_or(ConfigError::NoHome)?;
     println!("{}", path.display());
     Ok(())
+}
+
+async fn examine(named: Option<PathBuf>, args: Doctor) -> Result<(), Failure> {
+    let report = doctor::examine(named, args.settings).await;
+    match args.json {
+        true => println!("{}", report.json()),
+        false => print!("{report}"),
+    }
+    match report.ok {
+        true => Ok(()),
+        false => Err(Failure::Examined),
+    }
 }

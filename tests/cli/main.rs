@@ -4,6 +4,7 @@
 mod beside;
 mod client;
 mod config;
+mod doctor;
 mod domains;
 mod lines;
 mod login;

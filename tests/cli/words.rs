@@ -40,6 +40,7 @@ fn help_of_the_clients_other_commands() {
 fn help_of_the_clients_tools() {
     assert_snapshot!(shown(ngrnotok, &["run", "-h"]));
     assert_snapshot!(shown(ngrnotok, &["run", "npm", "run", "dev"]));
+    assert_snapshot!(shown(ngrnotok, &["doctor", "-h"]));
 }
 
 #[test]
