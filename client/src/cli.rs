@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ngrnotok_common::manual::{Completions, Man};
 
 use crate::local::Target;
 use crate::settings::{Settings, TunnelSettings};
@@ -99,6 +100,18 @@ Nothing is changed, and no token is shown: the report can be given to whoever he
 Exit codes: 0 nothing has failed, 1 something has."
     )]
     Doctor(Doctor),
+    /// Print a script that completes the words of ngrnotok in your shell
+    #[command(after_help = "\
+Examples:\n  \
+ngrnotok completions bash > ~/.local/share/bash-completion/completions/ngrnotok\n  \
+ngrnotok completions fish > ~/.config/fish/completions/ngrnotok.fish")]
+    Completions(Completions),
+    /// Print the manual page, or write those of all commands into a folder
+    #[command(after_help = "\
+Examples:\n  \
+ngrnotok man | man -l -\n  \
+ngrnotok man --dir ~/.local/share/man/man1")]
+    Man(Man),
 }
 
 /// Look at the configuration.

@@ -49,6 +49,8 @@ fn main() -> ExitCode {
         Some(Command::Config(ConfigCommand::Check(given))) => check(config, *given),
         Some(Command::Config(ConfigCommand::Path)) => show_path(config),
         Some(Command::Doctor(args)) => block_on(examine(config, args)),
+        Some(Command::Completions(shell)) => written(shell.print(Cli::command())),
+        Some(Command::Man(man)) => written(man.print(Cli::command())),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -369,4 +371,8 @@ async fn examine(named: Option<PathBuf>, args: Doctor) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::Examined),
     }
+}
+
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    result.map_err(|error| Failure::Other(format!("failed to write: {error}")))
 }

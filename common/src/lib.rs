@@ -51,8 +51,8 @@
 //! Here in `common`: [`protocol`] is the wire (`PROTOCOL.md` tells it for people who write a client in
 //! another language), [`link`] turns a TLS stream into an end of a link, [`headers`] holds the rules of
 //! a proxy hop, [`splice`] joins two streams after an upgrade, [`socket`] is
-//! what they end in, [`hostname`], [`id`] and [`secret`] are the small types, [`cli`], [`folders`], [`rewound`], [`shutdown`] and
-//! [`telemetry`] what both binaries start and end with.
+//! what they end in, [`hostname`], [`id`] and [`secret`] are the small types, [`cli`], [`folders`], [`manual`],
+//! [`rewound`], [`shutdown`] and [`telemetry`] what both binaries start and end with.
 
 pub mod cli;
 pub mod folders;
@@ -60,6 +60,7 @@ pub mod headers;
 pub mod hostname;
 pub mod id;
 pub mod link;
+pub mod manual;
 pub mod protocol;
 pub mod rewound;
 pub mod secret;

@@ -8,6 +8,7 @@ mod doctor;
 mod domains;
 mod lines;
 mod login;
+mod manual;
 mod names;
 mod readme;
 mod secrets;
