@@ -530,6 +530,37 @@ mod tests {
     }
 
     #[test]
+    fn a_hint_has_a_code_for_programs_and_a_sentence_for_people() {
+        use crate::local::explain::{Explanation, Kind};
+        let happening = Happening::Hint(crate::requests::Hint {
+            name: "web".parse().unwrap(),
+            explanation: Explanation {
+                kind: Kind::SpeaksTls,
+                what: "it speaks TLS".into(),
+                fix: "use https".into(),
+            },
+        });
+        let said = |form| {
+            let opening = Opening {
+                embedded_port: None,
+                port_was_taken: false,
+                public_command: String::new(),
+                words: [("web".parse().unwrap(), "shop".to_owned())].into(),
+            };
+            let mut lines = Lines::new(form, opening);
+            lines.happening(&happening);
+            lines.text
+        };
+        assert_eq!(said(Form::Plain), "Hint        it speaks TLS; use https\n");
+        let json: serde_json::Value = serde_json::from_str(&said(Form::Json)).unwrap();
+        let event = serde_json::json!({
+            "event": "hint", "code": "speaks_tls", "name": "web", "tunnel": "shop",
+            "text": "it speaks TLS; use https", "fix": "use https",
+        });
+        assert_eq!(json, event);
+    }
+
+    #[test]
     fn a_link_that_is_to_be_replaced_is_no_news_of_its_tunnels() {
         let draining = Status {
             state: State::Draining,

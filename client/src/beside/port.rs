@@ -297,6 +297,18 @@ mod tests {
         assert_eq!(open, ["127.0.0.1:3000", "192.0.2.7:3001"]);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_in_vain_is_told_once_and_waits_on() {
+        let told = std::sync::Mutex::new(Vec::new());
+        let tell = |text| told.lock().unwrap().push(text);
+        let finding = find(None, Wish::Seen, false, &tell);
+        let minute = Duration::from_secs(60);
+        assert!(tokio::time::timeout(minute, finding).await.is_err());
+        let told = told.into_inner().unwrap();
+        assert_eq!(told.len(), 1);
+        assert!(told[0].contains("has opened no port yet"), "{told:?}");
+    }
+
     #[test]
     fn what_is_waited_for_is_said() {
         for (wish, open, said) in [
