@@ -92,7 +92,7 @@ async fn show(mut status: watch::Receiver<Status>, mut requests: Requests) {
                 Happening::Request(seen) => {
                     println!("{} {} {} in {:?}", seen.status, seen.method, seen.uri, seen.took);
                 }
-                Happening::Hint(text) => println!("{text}"),
+                Happening::Hint(hint) => println!("{}", hint.explanation),
             }
         }
     }

@@ -22,6 +22,7 @@ mod identity;
 pub mod pem;
 pub mod pin;
 pub mod tls;
+pub mod validity;
 
 #[cfg(test)]
 mod testing;

@@ -1,9 +1,12 @@
 //! The command line of `ngrnotok`, as typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ngrnotok_common::manual::{Completions, Man};
 
+use crate::local::Target;
 use crate::settings::{Settings, TunnelSettings};
 
 /// A public URL for a local port, through a server of your own.
@@ -49,6 +52,26 @@ Examples:\n  \
 ngrnotok start web api     the tunnels [tunnels.web] and [tunnels.api]\n  \
 ngrnotok start --all")]
     Start(Start),
+    /// Start a command, make the port that it opens public, and end with it
+    #[command(
+        mut_arg("target", |arg| arg.hide(true).index(1).value_parser(misplaced)),
+        mut_arg("hello", |arg| arg.hide(true)),
+        mut_arg("port", |arg| {
+            arg.help("The port that the command will open [default: the first that answers HTTP]")
+        }),
+        mut_arg("name", |arg| {
+            arg.help("The name you want, or a whole host of your own such as app.example.com \
+                [default: derived from this installation, the folder and the command, so it stays]")
+        }),
+        override_usage = "ngrnotok run [OPTIONS] -- COMMAND [ARGS]...",
+        after_help = "\
+Examples:\n  \
+ngrnotok run -- npm run dev\n  \
+ngrnotok run --dev --name my-app -- npx vite\n  \
+ngrnotok run -p 8000 -- docker compose up\n\n\
+The command finds the public URL in NGRNOTOK_URL. Signals go to it, and the exit code is its own."
+    )]
+    Run(Run),
     /// Try a token and keep it in the config file, with the server it is for
     #[command(
         mut_arg("server", |arg| {
@@ -73,6 +96,27 @@ ngrnotok login --server tunnel.example.com < token"
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Find out what is wrong between this machine, the server and your apps
+    #[command(
+        mut_arg("links", |arg| arg.hide(true)),
+        mut_arg("output", |arg| arg.hide(true)),
+        after_help = "\
+Nothing is changed, and no token is shown: the report can be given to whoever helps you.\n\
+Exit codes: 0 nothing has failed, 1 something has."
+    )]
+    Doctor(Doctor),
+    /// Print a script that completes the words of ngrnotok in your shell
+    #[command(after_help = "\
+Examples:\n  \
+ngrnotok completions bash > ~/.local/share/bash-completion/completions/ngrnotok\n  \
+ngrnotok completions fish > ~/.config/fish/completions/ngrnotok.fish")]
+    Completions(Completions),
+    /// Print the manual page, or write those of all commands into a folder
+    #[command(after_help = "\
+Examples:\n  \
+ngrnotok man | man -l -\n  \
+ngrnotok man --dir ~/.local/share/man/man1")]
+    Man(Man),
 }
 
 /// Look at the configuration.
@@ -82,6 +126,18 @@ pub enum ConfigCommand {
     Check(Box<Settings>),
     /// Print where the config file is
     Path,
+}
+
+/// Find out what is wrong.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+
+    /// The server, and how to know it.
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// Make a local web server public.
@@ -94,6 +150,34 @@ pub struct Http {
     /// Through whom, and how to say so.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+/// Start a command and make the port that it opens public.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// How to deal with what it opens.
+    #[command(flatten)]
+    pub tunnel: TunnelSettings,
+
+    /// Choose a free port and hand it to the command in the variable PORT [default: only where the system
+    /// does not tell which ports a process opens]
+    #[arg(long, conflicts_with = "port")]
+    pub port_env: bool,
+
+    /// Through whom, and how to say so.
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// The command and its arguments
+    #[arg(index = 2, last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// A word where there is no place for one.
+fn misplaced(word: &str) -> Result<Target, String> {
+    Err(format!(
+        "the command comes after two hyphens, as in: ngrnotok run -- {word}"
+    ))
 }
 
 /// Make tunnels of the config file public.

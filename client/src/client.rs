@@ -26,7 +26,7 @@ use crate::supervise;
 use crate::wake::Sleeps;
 
 /// Everything a client is made of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// How to reach the server.
     pub connector: Connector,

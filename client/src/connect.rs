@@ -3,6 +3,7 @@
 mod dial;
 mod error;
 mod refusal;
+pub(crate) mod steps;
 mod through;
 mod transport;
 
@@ -132,19 +133,8 @@ impl Connector {
 
     /// Dials, proves who the server is, and only then shows the token.
     pub(crate) async fn connect(&self, token: Option<&Secret>) -> Result<LinkStream, ConnectError> {
-        let slow = |_| ConnectError::Slow {
-            server: self.server(),
-        };
-        let stream = match &self.way {
-            Way::Direct => timeout(OPEN_LIMIT, self.dial()).await.map_err(slow)??,
-            Way::Proxy(proxy) => {
-                through::connect(proxy, &self.host, self.port, &self.server()).await?
-            }
-            Way::Given(dial) => {
-                let opened = timeout(OPEN_LIMIT, dial.open()).await.map_err(slow)?;
-                opened.map_err(|source| self.undialed(source))?
-            }
-        };
+        let slow = |_| self.slow();
+        let stream = self.reach().await?;
         let stream = timeout(OPEN_LIMIT, self.handshake(stream))
             .await
             .map_err(slow)??;
@@ -153,16 +143,42 @@ impl Connector {
             .map_err(slow)?
     }
 
+    /// Dials, in whatever way.
+    async fn reach(&self) -> Result<Transport, ConnectError> {
+        let slow = |_| self.slow();
+        match &self.way {
+            Way::Direct => timeout(OPEN_LIMIT, self.dial()).await.map_err(slow)?,
+            Way::Proxy(proxy) => {
+                let server = self.server();
+                Ok(through::connect(proxy, &self.host, self.port, &server).await?)
+            }
+            Way::Given(dial) => {
+                let opened = timeout(OPEN_LIMIT, dial.open()).await.map_err(slow)?;
+                opened.map_err(|source| self.undialed(source))
+            }
+        }
+    }
+
+    fn slow(&self) -> ConnectError {
+        ConnectError::Slow {
+            server: self.server(),
+        }
+    }
+
     async fn dial(&self) -> Result<Transport, ConnectError> {
         let addresses = dial::resolve(&self.host, self.port)
             .await
-            .map_err(|source| ConnectError::Resolve {
-                host: self.host.clone(),
-                source,
-            })?;
+            .map_err(|source| self.unresolved(source))?;
         let stream = dial::dial(addresses).await;
         let stream = stream.map_err(|source| self.undialed(source))?;
         Ok(Either::Left(stream))
+    }
+
+    fn unresolved(&self, source: io::Error) -> ConnectError {
+        ConnectError::Resolve {
+            host: self.host.clone(),
+            source,
+        }
     }
 
     fn undialed(&self, source: io::Error) -> ConnectError {

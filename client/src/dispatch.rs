@@ -18,9 +18,9 @@ use tracing::debug;
 
 use crate::client::{Served, Shared};
 use crate::inspect::{Arrival, Direction, Heard, Origin, Recorder, Recording, Tap};
-use crate::local::refusal::{self, Looked};
-use crate::local::{Local, LocalBody, RequestBody, Switch, Switched, Trouble};
-use crate::requests::Seen;
+use crate::local::explain::refusal::{self, Looked, Refusal};
+use crate::local::{Explanation, Lead, Local, LocalBody, RequestBody, Switch, Switched, Trouble};
+use crate::requests::{Hint, Seen, Witness};
 
 /// Takes one request to the local app of its tunnel and carries the answer back.
 ///
@@ -52,21 +52,27 @@ pub(crate) fn dispatch(
             () = reply.peer_left() => return,
             never = ahead.clone().drive() => match never {},
         };
-        let refused = |server: &'static str| {
-            let told = witness.hint(format!(
-                "{server} refuses visitors by the public host name; start ngrnotok with --dev, or put dev = true into the config file"
-            ));
-            if told {
-                tunnel.local.told_of_refusal();
+        let refused = |refusal: Refusal| {
+            if tunnel.local.may_be_told(refusal.kind())
+                && let Some(explanation) = refusal.explain(tunnel.local.target())
+            {
+                tell(&witness, tunnel, explanation);
             }
         };
         match answer {
             Ok(Answer::Ordinary(answer)) => {
-                let suspected = match tunnel.local.may_refuse_host() {
-                    true => refusal::suspected(answer.status(), sight.uri.path()),
+                let suspected = refusal::suspected(answer.status(), sight.uri.path());
+                let may_be_told = |one: &Refusal| tunnel.local.may_be_told(one.kind());
+                let suspected = match suspected.iter().any(may_be_told) {
+                    true => suspected,
                     false => &[],
                 };
                 recording.answered(&answer, answer.body().is_end_stream());
+                if answer.status().is_redirection()
+                    && let Some(explanation) = tunnel.local.explain_redirect(answer.headers())
+                {
+                    tell(&witness, tunnel, explanation);
+                }
                 witness.note(|| sight.with(tunnel, answer.status(), None));
                 let (head, mut body) = answer.into_parts();
                 let tap = recording.tap(Direction::FromApp);
@@ -110,12 +116,13 @@ pub(crate) fn dispatch(
             Err(trouble) => {
                 refuse(&reply, trouble.cause);
                 recording.trouble(trouble.cause, &trouble.detail);
-                let server = refusal::behind(trouble.cause, sight.uri.path());
+                let refusal = refusal::behind(trouble.cause, sight.uri.path());
+                let lead = trouble.lead;
                 witness.note(|| sight.with(tunnel, trouble.cause.status(), Some(trouble)));
-                if let Some(server) = server
-                    && tunnel.local.may_refuse_host()
-                {
-                    refused(server);
+                match (refusal, lead, place) {
+                    (Some(refusal), _, _) => refused(refusal),
+                    (None, Some(lead), Some(place)) => look_into(lead, &tunnels, place, &witness),
+                    _ => {}
                 }
             }
         }
@@ -256,6 +263,27 @@ fn record(
 fn tunnel_of(request: &mut Request<RecvStream>) -> Option<usize> {
     let id = request.headers_mut().remove(stream::TUNNEL)?;
     id.to_str().ok()?.parse().ok()
+}
+
+/// Looks for what is behind a trouble, beside the requests: this one has its answer already.
+fn look_into(lead: Lead, tunnels: &Arc<[Served]>, place: usize, witness: &Witness) {
+    let (tunnels, witness) = (Arc::clone(tunnels), witness.clone());
+    let tasks = tunnels[place].local.tasks().clone();
+    tasks.spawn(async move {
+        let tunnel = &tunnels[place];
+        if let Some(explanation) = tunnel.local.explain(lead).await {
+            tell(&witness, tunnel, explanation);
+        }
+    });
+}
+
+/// Tells the developer once, as soon as there is room for it.
+fn tell(witness: &Witness, tunnel: &Served, explanation: Explanation) {
+    let kind = explanation.kind;
+    let name = tunnel.name.clone();
+    if witness.hint(Hint { name, explanation }) {
+        tunnel.local.was_told(kind);
+    }
 }
 
 /// Answers in the name of the client itself; the server makes a page of it.

@@ -9,11 +9,13 @@
 //!   `session` answers the server on it.
 //! - `dispatch` takes each request to its [`local`] app.
 //! - [`inspect`] records what goes by, and [`resend`] sends it again.
+//! - [`beside`] runs a command together with the tunnel to the port that it opens.
 //! - [`status`] and [`requests`] are what there is to see; [`output`] shows them as lines.
 //! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
-//!   checked types; [`login`] is how a token gets into that file.
+//!   checked types; [`doctor`] tries them out, and [`login`] is how a token gets into that file.
 
 mod backoff;
+pub mod beside;
 pub mod cli;
 pub mod client;
 mod comeback;
@@ -21,12 +23,14 @@ pub mod config;
 pub mod connect;
 mod course;
 mod dispatch;
+pub mod doctor;
 pub mod embedded;
 pub mod inspect;
 pub mod local;
 pub mod login;
 pub mod names;
 pub mod output;
+mod ports;
 pub mod proxy;
 pub mod requests;
 pub mod resend;

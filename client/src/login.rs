@@ -11,7 +11,7 @@ use crate::config::{ConfigError, check_token};
 use crate::connect::Connector;
 use crate::session::SessionError;
 use crate::settings::ServerAddress;
-use crate::status::{State, Status};
+use crate::status::{SessionStatus, State, Status};
 
 /// Longest token that is read: 16 KiB, more than a server takes.
 const LIMIT: u64 = 16 * 1024;
@@ -57,15 +57,19 @@ pub fn ask(server: &ServerAddress) -> Result<Secret, LoginError> {
     }
 }
 
-/// Opens a session with this token and leaves at once. Returns whose token it is; `None` if that cannot be
-/// told, because all the links that the token may have are in use. It is good all the same.
-pub async fn try_out(connector: Connector, token: Secret) -> Result<Option<String>, LoginError> {
-    let client = Client::new(Config::new(connector, Some(token), Vec::new()))?;
+/// Opens a session with this token and leaves at once. Returns what the server said of it, above all whose
+/// token it is; `None` if that cannot be told, because all the links that the token may have are in use. It
+/// is good all the same.
+pub async fn try_out(
+    connector: Connector,
+    token: Option<Secret>,
+) -> Result<Option<SessionStatus>, LoginError> {
+    let client = Client::new(Config::new(connector, token, Vec::new()))?;
     let mut status = client.status();
     let mut outcome = Err(LoginError::Interrupted);
     let known = async {
         let known = |status: &Status| match (&status.session, &status.state) {
-            (Some(session), _) => Some(Ok(session.account.clone())),
+            (Some(session), _) => Some(Ok(session.clone())),
             (None, State::Reconnecting { reason, .. }) => Some(Err(reason.clone())),
             _ => None,
         };

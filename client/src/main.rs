@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::CommandFactory as _;
-use ngrnotok::cli::{Cli, Command, ConfigCommand, Http, Start};
+use ngrnotok::beside::{self, BesideError, Plan};
+use ngrnotok::cli::{Cli, Command, ConfigCommand, Doctor, Http, Run, Start};
 use ngrnotok::client::{Client, ClientError, Config, Tunnel};
 use ngrnotok::config::file;
 use ngrnotok::config::store::{self, StoreError};
 use ngrnotok::config::{self, ConfigError, Wishes, summary};
+use ngrnotok::doctor;
 use ngrnotok::embedded::{self, EmbeddedError};
 use ngrnotok::local::Target;
 use ngrnotok::login::{self, LoginError};
@@ -38,13 +40,23 @@ fn main() -> ExitCode {
         }
         Some(Command::Http(args)) => block_on(http(config, args)),
         Some(Command::Start(args)) => block_on(start(config, args)),
+        Some(Command::Run(args)) => match block_on(run_command(config, args)) {
+            // What the command says of itself is what we say.
+            Ok(code) => return ExitCode::from(code),
+            Err(failure) => Err(failure),
+        },
         Some(Command::Login(given)) => block_on(log_in(config, given)),
         Some(Command::Logout) => log_out(config),
         Some(Command::Config(ConfigCommand::Check(given))) => check(config, *given),
         Some(Command::Config(ConfigCommand::Path)) => show_path(config),
+        Some(Command::Doctor(args)) => block_on(examine(config, args)),
+        Some(Command::Completions(shell)) => written(shell.print(Cli::command())),
+        Some(Command::Man(man)) => written(man.print(Cli::command())),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // The report has said what.
+        Err(Failure::Examined) => ExitCode::FAILURE,
         Err(failure) => {
             eprintln!("ngrnotok: {failure}");
             ExitCode::from(failure.code())
@@ -56,7 +68,7 @@ const TOKEN_TYPED: &str = "a token must not be an argument, every user of this m
     Give it when ngrnotok login asks for it, or in NGRNOTOK_TOKEN, or put it into a file and name that with \
     --token-file. Others may have this one now: ask for a new one";
 
-fn block_on(program: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn block_on<T>(program: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -80,6 +92,10 @@ enum Failure {
     #[error("{0}")]
     Embedded(#[from] EmbeddedError),
     #[error("{0}")]
+    Beside(#[from] BesideError),
+    #[error("something is wrong")]
+    Examined,
+    #[error("{0}")]
     Other(String),
 }
 
@@ -94,7 +110,11 @@ impl Failure {
                 ClientError::Unreachable(_) => 5,
                 _ => 1,
             },
-            Self::Login(_) | Self::Embedded(_) | Self::Other(_) => 1,
+            Self::Login(_)
+            | Self::Embedded(_)
+            | Self::Beside(_)
+            | Self::Examined
+            | Self::Other(_) => 1,
         }
     }
 }
@@ -138,8 +158,12 @@ async fn http(named: Option<PathBuf>, args: Http) -> Result<(), Failure> {
     if let Some(name) = &args.tunnel.name {
         command.push_str(&format!(" --name {name}"));
     }
-    serve(&wishes, vec![(None, tunnel)], command).await
+    command.push_str(TO_A_SERVER);
+    serve(&wishes, vec![(None, tunnel)], command, run).await
 }
+
+/// What makes public what a command has made for this machine.
+const TO_A_SERVER: &str = " --server YOUR.SERVER";
 
 async fn start(named: Option<PathBuf>, mut args: Start) -> Result<(), Failure> {
     let wishes = Wishes::read(named, std::mem::take(&mut args.settings))?;
@@ -151,16 +175,43 @@ async fn start(named: Option<PathBuf>, mut args: Start) -> Result<(), Failure> {
     };
     let tunnels = tunnels.into_iter();
     let tunnels = tunnels.map(|(word, tunnel)| (Some(word), tunnel)).collect();
-    serve(&wishes, tunnels, format!("ngrnotok start {words}")).await
+    let command = format!("ngrnotok start {words}{TO_A_SERVER}");
+    serve(&wishes, tunnels, command, run).await
 }
 
-/// Serves tunnels, each with what the config file calls it, through the server that is wished for. The
-/// `command` is what the user has typed of them.
-async fn serve(
+async fn run_command(named: Option<PathBuf>, mut args: Run) -> Result<u8, Failure> {
+    let wishes = Wishes::read(named, std::mem::take(&mut args.settings))?;
+    wishes.start_log()?;
+    let tunnel = config::tunnel_of_command(&args)?;
+    let command = beside::shown(&args.command);
+    let name = args.tunnel.name.as_ref();
+    let name = name.map_or_else(String::new, |name| format!(" --name {name}"));
+    let public = format!("ngrnotok run{name}{TO_A_SERVER} -- {command}");
+    let plan = Plan {
+        command: args.command,
+        port: args.tunnel.port,
+        by_variable: args.port_env,
+    };
+    let note = |text: String| eprintln!("ngrnotok: {text}");
+    let beside = |config, opening, form| {
+        beside::run(config, plan, &note, move |config, stop| {
+            show(config, opening, form, stop.cancelled_owned())
+        })
+    };
+    serve(&wishes, vec![(None, tunnel)], public, beside).await
+}
+
+/// Serves tunnels, each with what the config file calls it, through the server that is wished for, in the
+/// way that `run` does. The `public_command` would do the same with a server.
+async fn serve<T, F>(
     wishes: &Wishes,
     tunnels: Vec<(Option<String>, Tunnel)>,
-    command: String,
-) -> Result<(), Failure> {
+    public_command: String,
+    run: impl FnOnce(Config, Opening, Form) -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
     let form = form(&wishes.settings);
     let words = tunnels.iter().filter_map(|(word, tunnel)| {
         let word = word.clone()?;
@@ -169,7 +220,7 @@ async fn serve(
     let mut opening = Opening {
         embedded_port: None,
         port_was_taken: false,
-        public_command: format!("{command} --server YOUR.SERVER"),
+        public_command,
         words: words.collect(),
     };
     let tunnels = tunnels.into_iter().map(|(_, tunnel)| tunnel).collect();
@@ -203,12 +254,25 @@ async fn serve(
 }
 
 async fn run(config: Config, opening: Opening, form: Form) -> Result<(), Failure> {
+    tokio::select! {
+        ended = show(config, opening, form, shutdown::signal()) => ended,
+        () = impatience() => Ok(()),
+    }
+}
+
+/// Runs a client until `stop`, and shows what happens.
+async fn show(
+    config: Config,
+    opening: Opening,
+    form: Form,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     let mut client = Client::new(config)?;
     let requests = client.take_requests().expect("taken once");
     let (status, recorder) = (client.status(), client.recorder());
     let mut stdout = tokio::io::stdout();
     let mut showing = std::pin::pin!(output::show(form, opening, status, requests, &mut stdout));
-    let running = client.run(shutdown::signal());
+    let running = client.run(stop);
     let ended = tokio::select! {
         ended = running => {
             // The client is gone, so this ends too, once all is shown.
@@ -225,7 +289,6 @@ async fn run(config: Config, opening: Opening, form: Form) -> Result<(), Failure
                 _ => Ok(()),
             };
         }
-        () = impatience() => return Ok(()),
     };
     Ok(ended?)
 }
@@ -263,10 +326,10 @@ async fn log_in(named: Option<PathBuf>, given: Settings) -> Result<(), Failure> 
         Some(token) => token,
         None => login::ask(server)?,
     };
-    let account = login::try_out(connector, token.clone()).await?;
+    let session = login::try_out(connector, Some(token.clone())).await?;
     store::log_in(path, &wishes, &token)?;
-    match account {
-        Some(account) => println!("Logged in to {server} as {account}."),
+    match session {
+        Some(session) => println!("Logged in to {server} as {}.", session.account),
         None => println!(
             "Logged in to {server}. All the links that this token may have are in use now."
         ),
@@ -303,4 +366,20 @@ fn show_path(named: Option<PathBuf>) -> Result<(), Failure> {
     let path = named.or_else(file::usual_path).ok_or(ConfigError::NoHome)?;
     println!("{}", path.display());
     Ok(())
+}
+
+async fn examine(named: Option<PathBuf>, args: Doctor) -> Result<(), Failure> {
+    let report = doctor::examine(named, args.settings).await;
+    match args.json {
+        true => println!("{}", report.json()),
+        false => print!("{report}"),
+    }
+    match report.ok {
+        true => Ok(()),
+        false => Err(Failure::Examined),
+    }
+}
+
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    result.map_err(|error| Failure::Other(format!("failed to write: {error}")))
 }

@@ -131,8 +131,18 @@ enum Event<'a> {
     },
     /// Requests that came too fast to be shown.
     RequestsSkipped { count: u64 },
-    /// The local app refused in a way that a flag would mend.
-    Hint { text: &'a str },
+    /// A local app refuses or misbehaves in a way that is known.
+    Hint {
+        /// Which way: a stable word.
+        code: &'static str,
+        name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tunnel: Option<&'a str>,
+        /// What happened and what mends it.
+        text: &'a str,
+        /// The latter alone.
+        fix: &'a str,
+    },
     /// The server asks for another link.
     Draining,
     /// The link is lost.
@@ -319,8 +329,17 @@ impl Lines {
     fn happening(&mut self, happening: &Happening) {
         match (happening, self.form) {
             (Happening::Request(seen), _) => self.request(seen),
-            (Happening::Hint(text), Form::Plain) => self.line(&format!("Hint        {text}")),
-            (Happening::Hint(text), Form::Json) => self.line(&json(&Event::Hint { text })),
+            (Happening::Hint(hint), Form::Plain) => {
+                let tunnel = self.tunnel_column(&hint.name);
+                self.line(&format!("Hint        {tunnel}{}", hint.explanation));
+            }
+            (Happening::Hint(hint), Form::Json) => self.line(&json(&Event::Hint {
+                code: hint.explanation.kind.code(),
+                name: hint.name.as_str(),
+                tunnel: self.opening.words.get(&hint.name).map(String::as_str),
+                text: &hint.explanation.to_string(),
+                fix: &hint.explanation.fix,
+            })),
         }
     }
 
@@ -508,6 +527,37 @@ mod tests {
              Forwarding  https://shop.tunnel.test -> http://localhost:3000\n"
         );
         assert_eq!(events(&states), ["ready", "refused", "ready"]);
+    }
+
+    #[test]
+    fn a_hint_has_a_code_for_programs_and_a_sentence_for_people() {
+        use crate::local::explain::{Explanation, Kind};
+        let happening = Happening::Hint(crate::requests::Hint {
+            name: "web".parse().unwrap(),
+            explanation: Explanation {
+                kind: Kind::SpeaksTls,
+                what: "it speaks TLS".into(),
+                fix: "use https".into(),
+            },
+        });
+        let said = |form| {
+            let opening = Opening {
+                embedded_port: None,
+                port_was_taken: false,
+                public_command: String::new(),
+                words: [("web".parse().unwrap(), "shop".to_owned())].into(),
+            };
+            let mut lines = Lines::new(form, opening);
+            lines.happening(&happening);
+            lines.text
+        };
+        assert_eq!(said(Form::Plain), "Hint        it speaks TLS; use https\n");
+        let json: serde_json::Value = serde_json::from_str(&said(Form::Json)).unwrap();
+        let event = serde_json::json!({
+            "event": "hint", "code": "speaks_tls", "name": "web", "tunnel": "shop",
+            "text": "it speaks TLS; use https", "fix": "use https",
+        });
+        assert_eq!(json, event);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use ngrnotok_common::hostname::Name;
 use ngrnotok_common::protocol::cause::Cause;
 use tokio::sync::mpsc;
 
+use crate::local::Explanation;
+
 /// Requests that wait to be shown: 256.
 const QUEUE: usize = 256;
 
@@ -38,8 +40,17 @@ pub struct Seen {
 pub enum Happening {
     /// A request went by.
     Request(Seen),
-    /// The local app refused in a way that a flag would mend: one sentence.
-    Hint(String),
+    /// A local app refuses or misbehaves in a way that is known.
+    Hint(Hint),
+}
+
+/// Why a local app refuses or misbehaves, told once.
+#[derive(Debug, Clone)]
+pub struct Hint {
+    /// Through which tunnel it was seen.
+    pub name: Name,
+    /// What is the matter, and what mends it.
+    pub explanation: Explanation,
 }
 
 /// The side that sees requests.
@@ -82,8 +93,8 @@ impl Witness {
     }
 
     /// Passes a hint on. False if there is no room for it now.
-    pub(crate) fn hint(&self, text: String) -> bool {
-        self.seen.try_send(Happening::Hint(text)).is_ok()
+    pub(crate) fn hint(&self, hint: Hint) -> bool {
+        self.seen.try_send(Happening::Hint(hint)).is_ok()
     }
 }
 
@@ -107,15 +118,28 @@ impl Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::explain::Kind;
+
+    fn hint() -> Hint {
+        let explanation = Explanation {
+            kind: Kind::HostRefused,
+            what: "it refuses".into(),
+            fix: "let it".into(),
+        };
+        Hint {
+            name: "app".parse().unwrap(),
+            explanation,
+        }
+    }
 
     #[tokio::test]
     async fn a_hint_that_finds_no_room_is_not_taken_for_told() {
         let (witness, mut requests) = channel();
         for _ in 0..QUEUE {
-            assert!(witness.hint("one".into()));
+            assert!(witness.hint(hint()));
         }
-        assert!(!witness.hint("one too many".into()));
+        assert!(!witness.hint(hint()));
         requests.next().await.unwrap();
-        assert!(witness.hint("later".into()));
+        assert!(witness.hint(hint()));
     }
 }

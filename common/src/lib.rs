@@ -52,7 +52,7 @@
 //! another language), [`link`] turns a TLS stream into an end of a link, [`headers`] holds the rules of
 //! a proxy hop, [`splice`] joins two streams after an upgrade, [`socket`] is
 //! what they end in, [`hostname`], [`id`] and [`secret`] are the small types, [`cli`], [`folders`],
-//! [`memory`], [`rewound`], [`shutdown`] and [`telemetry`] what both binaries start and end with.
+//! [`manual`], [`memory`], [`rewound`], [`shutdown`] and [`telemetry`] what both binaries start and end with.
 
 pub mod cli;
 pub mod folders;
@@ -60,6 +60,7 @@ pub mod headers;
 pub mod hostname;
 pub mod id;
 pub mod link;
+pub mod manual;
 pub mod memory;
 pub mod protocol;
 pub mod rewound;

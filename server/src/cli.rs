@@ -12,6 +12,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use ngrnotok_common::hostname::{InvalidName, Name};
+use ngrnotok_common::manual::{Completions, Man};
 use serde::{Deserialize, Deserializer};
 
 pub use self::domain::{DomainCommand, Host};
@@ -64,6 +65,10 @@ pub enum Command {
     /// Look at the configuration without starting
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print a script that completes the words of ngrnotok-server in your shell
+    Completions(Completions),
+    /// Print the manual page, or write those of all commands into a folder
+    Man(Man),
 }
 
 /// Look at the configuration without starting.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::CommandFactory as _;
 use ngrnotok_common::{cli, memory, shutdown, telemetry};
 use ngrnotok_server::cli::{Cli, Command, ConfigCommand};
 use ngrnotok_server::config::{self, Checked, Config, Effects};
@@ -67,6 +68,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             println!("The configuration is good.");
             Ok(())
         }
+        Some(Command::Completions(shell)) => written(shell.print(Cli::command())),
+        Some(Command::Man(man)) => written(man.print(Cli::command())),
         None => {
             let checked = config::check(wishes, Effects::Allowed)
                 .await
@@ -74,6 +77,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             Ok(serve(checked).await?)
         }
     }
+}
+
+fn written(result: std::io::Result<()>) -> Result<(), Failure> {
+    Ok(result.context("failed to write")?)
 }
 
 async fn serve(checked: Checked) -> anyhow::Result<()> {

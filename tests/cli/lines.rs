@@ -76,8 +76,10 @@ fn the_last_lines_are_shown_too() {
             visit(url.split(['"', ' ']).next().unwrap(), "/").await;
             assert!(client.line().await.contains("GET"));
             client.signal("INT").await;
-            let (code, rest) = client.ended().await;
+            let (code, mut rest) = client.ended().await;
             assert_eq!(code, Some(0));
+            // Said only if something else of ours listens on this machine.
+            rest.retain(|line| !line.contains("Hint  ") && !line.contains(r#""event":"hint""#));
             assert_eq!(rest.last().map(String::as_str), Some(leaving));
         }
     });

@@ -1,11 +1,14 @@
 //! The two programs as their users meet them: what they print, where, and with which exit code they
 //! end.
 
+mod beside;
 mod client;
 mod config;
+mod doctor;
 mod domains;
 mod lines;
 mod login;
+mod manual;
 mod names;
 mod readme;
 mod secrets;

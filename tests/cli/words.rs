@@ -37,6 +37,15 @@ fn help_of_the_clients_other_commands() {
 }
 
 #[test]
+fn help_of_the_clients_tools() {
+    assert_snapshot!(shown(ngrnotok, &["run", "-h"]));
+    assert_snapshot!(shown(ngrnotok, &["run", "npm", "run", "dev"]));
+    assert_snapshot!(shown(ngrnotok, &["doctor", "-h"]));
+    assert_snapshot!(shown(ngrnotok, &["completions", "-h"]));
+    assert_snapshot!(shown(ngrnotok, &["man", "-h"]));
+}
+
+#[test]
 fn help_of_the_server() {
     assert_snapshot!(shown(ngrnotok_server, &["--help"]));
 }

@@ -39,6 +39,7 @@ fn browsers_get_a_page_and_nothing_of_their_request_is_in_it() {
             assert_eq!(page.status, 502, "{via:?}");
             assert_eq!(page.field("content-type"), "text/html; charset=utf-8");
             assert!(page.text().contains("Nothing listens on the local port"));
+            assert!(page.text().contains("sees the reason in the terminal"));
             assert!(!page.text().contains("script") && !page.text().contains("reflected"));
         }
         let mut wire = world.wire(Via::Http1, "app").await;
@@ -200,7 +201,7 @@ async fn hints(client: &mut RunningClient, requests: usize) -> Vec<String> {
         let next = soon("a request to be seen", client.requests.next()).await;
         match next.expect("the client lives") {
             Happening::Request(_) => seen += 1,
-            Happening::Hint(text) => hints.push(text),
+            Happening::Hint(hint) => hints.push(hint.explanation.to_string()),
         }
     }
     hints

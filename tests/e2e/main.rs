@@ -7,6 +7,7 @@ mod dev;
 mod domains;
 mod drain;
 mod embedded;
+mod explained;
 mod failures;
 mod forwarded;
 mod framing;

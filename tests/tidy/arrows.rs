@@ -11,7 +11,7 @@ struct Rule {
 }
 
 /// What they may not know of.
-const NEVER: [Rule; 8] = [
+const NEVER: [Rule; 10] = [
     Rule {
         of: "server/src/edge/",
         names: &[
@@ -54,6 +54,21 @@ const NEVER: [Rule; 8] = [
             "embedded",
             "login",
         ],
+    },
+    Rule {
+        of: "client/src/beside/",
+        names: &[
+            "session",
+            "supervise",
+            "output",
+            "embedded",
+            "cli",
+            "config",
+        ],
+    },
+    Rule {
+        of: "client/src/doctor/",
+        names: &["session", "supervise", "output", "embedded", "cli"],
     },
     Rule {
         of: "client/src/dispatch.rs",
@@ -104,6 +119,10 @@ const ONLY: [Rule; 9] = [
     Rule {
         of: "client/src/inspect/",
         names: &["inspect"],
+    },
+    Rule {
+        of: "client/src/ports.rs",
+        names: &["ports"],
     },
     Rule {
         of: "client/src/proxy.rs",

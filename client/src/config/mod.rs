@@ -18,7 +18,8 @@ use thiserror::Error;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::cli::Start;
+use crate::beside;
+use crate::cli::{Run, Start};
 use crate::client::{Pool, Tunnel};
 use crate::connect::{Connector, ConnectorError};
 use crate::inspect::{Keep, KeepError, Limits, Recorder};
@@ -259,6 +260,22 @@ pub fn tunnel(words: &TunnelSettings) -> Result<Tunnel, ConfigError> {
         tunnel => Ok(tunnel?),
     }
 }
+
+/// The tunnel that `ngrnotok run` is asked for. Where it leads is not known before the command runs.
+pub fn tunnel_of_command(wanted: &Run) -> Result<Tunnel, ConfigError> {
+    let mut words = wanted.tunnel.clone();
+    words.port = words.port.or(Some(UNKNOWN_PORT));
+    target(&words)?;
+    if words.name.is_none() {
+        let folder = std::env::current_dir().unwrap_or_default();
+        let identity = beside::identity(&wanted.command, &folder);
+        words.name = Some(names::derived(installation(), &identity));
+    }
+    Ok(tunnel_of(&words, installation)?)
+}
+
+/// Nobody listens there, so a visitor who comes too early is told that the app is not up.
+const UNKNOWN_PORT: u16 = 1;
 
 fn tunnel_of(
     words: &TunnelSettings,

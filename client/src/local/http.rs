@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::body::RequestBody;
 use super::dial::{Dialer, LocalError, Offer, Spoken};
+use super::explain::Told;
 use super::hangup::Listening;
 use super::pool::{Connection, Pool};
 use super::rewrite::{HostHeader, PublicOrigin, Rewrite};
@@ -71,7 +72,7 @@ pub struct Local {
     shared: http2::Shared,
     speaks_http2: AtomicBool,
     offers_http2: bool,
-    refusal_told: AtomicBool,
+    pub(super) told: Told,
     tasks: TaskTracker,
 }
 
@@ -88,7 +89,7 @@ impl Local {
             shared: http2::Shared::default(),
             speaks_http2: AtomicBool::new(h2c),
             offers_http2: h2c || (over_tls && options.protocol == Protocol::Auto),
-            refusal_told: AtomicBool::new(false),
+            told: Told::default(),
             tasks,
         })
     }
@@ -163,18 +164,14 @@ impl Local {
         }
     }
 
-    /// Whether the app may refuse a host that `--dev` would have changed, and nobody has been told yet.
-    pub fn may_refuse_host(&self) -> bool {
-        self.rewrite.keeps_host() && !self.refusal_told.load(Ordering::Relaxed)
-    }
-
-    /// Notes that the developer has been told.
-    pub fn told_of_refusal(&self) {
-        self.refusal_told.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn target(&self) -> &Target {
+    /// Where it is.
+    pub fn target(&self) -> &Target {
         self.dialer.target()
+    }
+
+    /// What runs for it and must end before the client does.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     /// What was said on the link, as the next hop says it.
@@ -269,6 +266,7 @@ impl Local {
             return Err(Trouble {
                 cause: Cause::LocalBadResponse,
                 detail: format!("{}: it switched protocols unasked", self.target()),
+                lead: None,
             });
         }
         Ok(answer.map(|body| LocalBody::Http1 { body, connection }))

@@ -3,19 +3,19 @@
 //! [`Target`] says where it is, `dial` opens a connection to it, `pool` keeps the ones that can be used
 //! again, `body` is what a request brings, `http` has the exchange itself (`http2` for apps that speak it), `rewrite` joins the public
 //! origin with the app's own, `webpack` also within its scripts, `upgrade` has the exchange that leaves HTTP,
-//! [`Trouble`] says what went wrong, in words for the developer.
+//! [`Trouble`] says what went wrong, in words for the developer, and [`explain`] why, where that is known.
 //! The target is fixed when the client starts: nothing that a visitor or the server sends can make the
 //! client dial anything else.
 
 mod body;
 mod dial;
+pub mod explain;
 mod hangup;
 mod health;
 mod hello;
 mod http;
 mod http2;
 mod pool;
-pub mod refusal;
 mod rewrite;
 mod target;
 mod trouble;
@@ -25,8 +25,9 @@ mod webpack;
 pub use self::body::{Ready, RequestBody, Tapped};
 pub use self::http::{BodyError, Local, LocalBody, Options, Protocol};
 pub use dial::LocalError;
+pub use explain::Explanation;
 pub use rewrite::{HostHeader, InvalidHostHeader};
 pub use target::{InvalidTarget, Target};
-pub use trouble::Trouble;
+pub use trouble::{Lead, Trouble};
 pub use upgrade::{Switch, Switched};
 pub use webpack::Script;

@@ -99,6 +99,18 @@ impl Rewrite {
         &self.own_host
     }
 
+    /// Whether the two origins are joined.
+    pub(super) fn is_dev(&self) -> bool {
+        self.dev
+    }
+
+    /// The app's own origin, if this URL begins with it.
+    pub(super) fn own_origin_in(&self, url: &HeaderValue) -> Option<&str> {
+        let url = url.to_str().ok()?;
+        let mut own = self.own_origins.iter().map(String::as_str);
+        own.find(|own| after_origin(url, own).is_some())
+    }
+
     /// Whether the app may still refuse hosts that this could have changed.
     pub(super) fn keeps_host(&self) -> bool {
         !self.dev && self.host == HostHeader::Keep
@@ -179,15 +191,18 @@ fn replace(headers: &mut HeaderMap, name: &HeaderName, from: &str, to: &str) {
     let Some(value) = headers.get(name).and_then(|value| value.to_str().ok()) else {
         return;
     };
-    let Some(rest) = value.strip_prefix(from) else {
+    let Some(rest) = after_origin(value, from) else {
         return;
     };
-    if !(rest.is_empty() || rest.starts_with(['/', '?', '#'])) {
-        return;
-    }
     if let Ok(value) = HeaderValue::try_from(format!("{to}{rest}")) {
         headers.insert(name.clone(), value);
     }
+}
+
+/// What follows the origin in a URL that is of exactly this one.
+fn after_origin<'a>(url: &'a str, origin: &str) -> Option<&'a str> {
+    let rest = url.strip_prefix(origin)?;
+    (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then_some(rest)
 }
 
 /// A cookie for `localhost` would be refused by the browser; without `Domain` it belongs to the host

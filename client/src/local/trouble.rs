@@ -14,6 +14,21 @@ pub struct Trouble {
     pub cause: Cause,
     /// What the developer is told on top: addresses, the system's own words.
     pub detail: String,
+    /// What may be behind it.
+    pub lead: Option<Lead>,
+}
+
+/// What may be behind a trouble, to be looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lead {
+    /// Nobody listens.
+    Refused,
+    /// The app may not speak TLS.
+    NotTls,
+    /// Its certificate is not trusted.
+    Certificate,
+    /// It may speak something else than plain HTTP.
+    NotHttp,
 }
 
 impl Trouble {
@@ -26,7 +41,11 @@ impl Trouble {
             io::ErrorKind::NotFound if matches!(target, Target::Unix(_)) => Cause::LocalRefused,
             _ => Cause::LocalUnreachable,
         };
-        Self::new(cause, target, error)
+        let lead = (cause == Cause::LocalRefused).then_some(Lead::Refused);
+        Self {
+            lead,
+            ..Self::new(cause, target, error)
+        }
     }
 
     /// Some other failure with a target.
@@ -34,12 +53,27 @@ impl Trouble {
         Self {
             cause,
             detail: format!("{target}: {reason}"),
+            lead: None,
         }
     }
 
     /// TLS could not be opened.
     pub(super) fn tls(target: &Target, error: &io::Error) -> Self {
-        Self::new(Cause::LocalTls, target, &Failure::of(error))
+        let failure = Failure::of(error);
+        let lead = match failure {
+            Failure::NotTls | Failure::HungUp => Some(Lead::NotTls),
+            Failure::UnknownAuthority
+            | Failure::SelfSigned
+            | Failure::OtherName { .. }
+            | Failure::Expired(_)
+            | Failure::NotYetValid(_)
+            | Failure::Certificate(_) => Some(Lead::Certificate),
+            _ => None,
+        };
+        Self {
+            lead,
+            ..Self::new(Cause::LocalTls, target, &failure)
+        }
     }
 
     /// The exchange broke before the answer's head.
@@ -53,6 +87,15 @@ impl Trouble {
         };
         let reason = std::error::Error::source(error)
             .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
-        Self::new(cause, target, &reason)
+        let lead = match (cause, target) {
+            (Cause::LocalBadResponse | Cause::LocalClosed, Target::Http { .. }) => {
+                Some(Lead::NotHttp)
+            }
+            _ => None,
+        };
+        Self {
+            lead,
+            ..Self::new(cause, target, &reason)
+        }
     }
 }

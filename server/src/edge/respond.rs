@@ -156,6 +156,11 @@ fn page(cause: Cause) -> String {
         status = cause.status().as_u16(),
         title = title(cause),
         fix = cause.fix(),
+        reason = match cause.side() {
+            // It has addresses of the developer's machine in it, which are nobody else's business.
+            Side::Local => "<p>Whoever runs this tunnel sees the reason in the terminal.</p>\n",
+            _ => "",
+        },
         code = cause.code(),
         side = side,
         path = path,
