@@ -95,7 +95,7 @@ const NEVER: [Rule; 10] = [
 ];
 
 /// What they may know of, and nothing else of their package.
-const ONLY: [Rule; 9] = [
+const ONLY: [Rule; 10] = [
     Rule {
         of: "server/src/registry/",
         names: &["registry", "session"],
