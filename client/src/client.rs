@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::comeback::Comeback;
 use crate::connect::{ConnectError, Connector};
+use crate::connections::Connections;
 use crate::local::{Local, LocalError, Options, Target};
 use crate::requests::{self, Requests, Witness};
 use crate::session::{self, SessionError};
@@ -93,6 +94,7 @@ pub(crate) struct Shared {
     links_up: watch::Sender<usize>,
     pub(crate) sleeps: Sleeps,
     pub(crate) witness: Witness,
+    pub(crate) connections: Connections,
     /// Every exchange and every connection to a local app.
     pub(crate) tasks: TaskTracker,
 }
@@ -224,6 +226,7 @@ impl Client {
                 links_up: watch::Sender::new(0),
                 sleeps: Sleeps::default(),
                 witness,
+                connections: Connections::new(),
                 tasks,
             }),
             status,
@@ -234,6 +237,11 @@ impl Client {
     /// The client's state, now and whenever it changes.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
+    }
+
+    /// How much goes through the tunnels.
+    pub fn connections(&self) -> Connections {
+        self.shared.connections.clone()
     }
 
     /// The requests that go by; `None` if somebody has taken them already.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::client::Served;
+use crate::connections::Open;
 use crate::local::refusal::{self, Looked};
 use crate::local::{Local, LocalBody, Switch, Switched, Trouble};
 use crate::requests::{Seen, Witness};
@@ -28,6 +29,7 @@ use crate::requests::{Seen, Witness};
 pub(crate) fn dispatch(
     tunnels: Arc<[Served]>,
     witness: Witness,
+    open: Open,
     mut request: Request<RecvStream>,
     reply: Reply,
 ) -> impl Future<Output = ()> {
@@ -35,6 +37,7 @@ pub(crate) fn dispatch(
     let sight = Sight::of(&request);
     let (mut asked, ahead) = Asked::new(request, &reply);
     async move {
+        let _open = open;
         let Some(tunnel) = place.and_then(|place| tunnels.get(place)) else {
             refuse(&reply, Cause::TunnelNotFound);
             return;

@@ -8,7 +8,7 @@
 //! - [`connect`] opens the connection, through a [`proxy`] if need be; `supervise` keeps it open, and
 //!   `session` answers the server on it.
 //! - `dispatch` takes each request to its [`local`] app.
-//! - [`status`] and [`requests`] are what there is to see; [`output`] shows them as lines.
+//! - [`status`], [`requests`] and [`connections`] are what there is to see; [`output`] shows them as lines.
 //! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
 //!   checked types; [`login`] is how a token gets into that file.
 
@@ -18,6 +18,7 @@ pub mod client;
 mod comeback;
 pub mod config;
 pub mod connect;
+pub mod connections;
 mod course;
 mod dispatch;
 pub mod embedded;

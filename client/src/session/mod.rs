@@ -174,7 +174,8 @@ pub(crate) async fn serve(
                 Ok(Some((request, reply))) => {
                     let tunnels = Arc::clone(&client.tunnels);
                     let witness = client.witness.clone();
-                    client.tasks.spawn(dispatch(tunnels, witness, request, reply));
+                    let open = client.connections.begin();
+                    client.tasks.spawn(dispatch(tunnels, witness, open, request, reply));
                 }
                 // Any end of the connection is a good one to HTTP/2; the conversation knows better.
                 Ok(None) if talking => {
