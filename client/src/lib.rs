@@ -22,6 +22,7 @@ pub mod connections;
 mod course;
 mod dispatch;
 pub mod embedded;
+pub mod inspect;
 pub mod local;
 pub mod login;
 pub mod names;
