@@ -8,7 +8,8 @@
 //! - [`connect`] opens the connection, through a [`proxy`] if need be; `supervise` keeps it open, and
 //!   `session` answers the server on it.
 //! - `dispatch` takes each request to its [`local`] app.
-//! - [`status`], [`requests`] and [`connections`] are what there is to see; [`output`] shows them as lines.
+//! - [`status`], [`requests`] and [`connections`] are what there is to see; [`output`] shows them as lines,
+//!   [`tui`] as a panel.
 //! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
 //!   checked types; [`login`] is how a token gets into that file.
 
@@ -33,6 +34,7 @@ mod session;
 pub mod settings;
 pub mod status;
 mod supervise;
+pub mod tui;
 mod wake;
 
 pub use client::{Client, ClientError, Config, Tunnel};

@@ -12,15 +12,18 @@ use ngrnotok::config::file;
 use ngrnotok::config::store::{self, StoreError};
 use ngrnotok::config::{self, ConfigError, Wishes, summary};
 use ngrnotok::embedded::{self, EmbeddedError};
+use ngrnotok::inspect::Recorder;
 use ngrnotok::local::Target;
 use ngrnotok::login::{self, LoginError};
 use ngrnotok::output::{self, Form, Opening};
 use ngrnotok::settings::{OutputWord, Settings};
+use ngrnotok::tui::{self, Screen};
 use ngrnotok_common::protocol::control::StopCode;
 use ngrnotok_common::protocol::handshake::Problem;
 use ngrnotok_common::secret::{Secret, shows_token};
 use ngrnotok_common::{memory, shutdown};
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -161,7 +164,7 @@ async fn serve(
     tunnels: Vec<(Option<String>, Tunnel)>,
     command: String,
 ) -> Result<(), Failure> {
-    let form = form(&wishes.settings);
+    let showing = showing(&wishes.settings);
     let words = tunnels.iter().filter_map(|(word, tunnel)| {
         let word = word.clone()?;
         Some((tunnel.name.clone(), word))
@@ -179,7 +182,7 @@ async fn serve(
             state: Some(config::sessions()),
             ..Config::new(connector, config::token(&wishes.settings)?, tunnels)
         };
-        return run(config, opening, form).await;
+        return run(config, opening, showing).await;
     }
     let embedded = embedded::start().await?;
     opening.embedded_port = Some(embedded.port);
@@ -189,7 +192,7 @@ async fn serve(
     // The server outlives the client by its goodbye.
     let stop = CancellationToken::new();
     let client = async {
-        let ended = run(config, opening, form).await;
+        let ended = run(config, opening, showing).await;
         stop.cancel();
         ended
     };
@@ -197,13 +200,35 @@ async fn serve(
     ended
 }
 
-async fn run(config: Config, opening: Opening, form: Form) -> Result<(), Failure> {
+async fn run(config: Config, opening: Opening, showing: Showing) -> Result<(), Failure> {
     let mut client = Client::new(config)?;
     let requests = client.take_requests().expect("taken once");
-    let status = client.status();
-    let mut stdout = tokio::io::stdout();
-    let mut showing = std::pin::pin!(output::show(form, opening, status, requests, &mut stdout));
-    let running = client.run(shutdown::signal());
+    let (status, connections) = (client.status(), client.connections());
+    let interrupts = watch::Sender::new(0);
+    // Where the terminal is none for a panel, lines are.
+    let (screen, form) = match showing {
+        Showing::Panel => (Screen::open().ok(), Form::Plain),
+        Showing::Lines(form) => (None, form),
+    };
+    let showing = async {
+        let Some(screen) = screen else {
+            let mut stdout = tokio::io::stdout();
+            return output::show(form, opening, status, requests, &mut stdout).await;
+        };
+        let sources = tui::Sources {
+            opening,
+            status,
+            requests,
+            connections,
+            recorder: Recorder::off(),
+            resend: None,
+            web: watch::Sender::new(None).subscribe(),
+            interrupts: interrupts.clone(),
+        };
+        tui::show(screen, sources).await
+    };
+    let mut showing = std::pin::pin!(showing);
+    let running = client.run(interrupted(&interrupts, 1));
     let ended = tokio::select! {
         ended = running => {
             // The client is gone, so this ends too, once all is shown.
@@ -219,7 +244,8 @@ async fn run(config: Config, opening: Opening, form: Form) -> Result<(), Failure
                 _ => Ok(()),
             };
         }
-        () = impatience() => return Ok(()),
+        // Whoever presses Ctrl-C twice does not want to wait for open requests.
+        () = interrupted(&interrupts, 2) => return Ok(()),
     };
     Ok(ended?)
 }
@@ -227,16 +253,35 @@ async fn run(config: Config, opening: Opening, form: Form) -> Result<(), Failure
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// The second Ctrl-C: whoever presses it does not want to wait for open requests.
-async fn impatience() {
-    shutdown::signal().await;
-    shutdown::signal().await;
+/// Resolves when Ctrl-C has come so many times: as a signal, or as a key while the panel has the terminal.
+fn interrupted(keys: &watch::Sender<u32>, times: usize) -> impl Future<Output = ()> {
+    let mut keys = keys.subscribe();
+    let mut signal = shutdown::signal();
+    async move {
+        for _ in 0..times {
+            tokio::select! {
+                () = signal => {}
+                _ = keys.changed() => {}
+            }
+            signal = shutdown::signal();
+        }
+    }
 }
 
-fn form(settings: &Settings) -> Form {
+/// How to show what happens.
+#[derive(Debug, Clone, Copy)]
+enum Showing {
+    /// As a panel, if standard output is a terminal that can show one.
+    Panel,
+    /// As lines.
+    Lines(Form),
+}
+
+fn showing(settings: &Settings) -> Showing {
     match settings.output.unwrap_or(OutputWord::Auto) {
-        OutputWord::Auto | OutputWord::Plain => Form::Plain,
-        OutputWord::Json => Form::Json,
+        OutputWord::Auto => Showing::Panel,
+        OutputWord::Plain => Showing::Lines(Form::Plain),
+        OutputWord::Json => Showing::Lines(Form::Json),
     }
 }
 
