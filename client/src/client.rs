@@ -17,8 +17,10 @@ use tokio_util::task::TaskTracker;
 use crate::comeback::Comeback;
 use crate::connect::{ConnectError, Connector};
 use crate::connections::Connections;
+use crate::inspect::Recorder;
 use crate::local::{Local, LocalError, Options, Target};
 use crate::requests::{self, Requests, Witness};
+use crate::resend::Resender;
 use crate::session::{self, SessionError};
 use crate::status::{Reporter, Status};
 use crate::supervise;
@@ -37,10 +39,12 @@ pub struct Config {
     pub links: NonZeroUsize,
     /// Where to keep what a restarted client needs to have its names again at once; `None`: nowhere.
     pub state: Option<PathBuf>,
+    /// What records the requests with their answers, for those who want to look.
+    pub recorder: Recorder,
 }
 
 impl Config {
-    /// One link, and nothing kept on disk.
+    /// One link, nothing recorded, and nothing kept on disk.
     pub fn new(connector: Connector, token: Option<Secret>, tunnels: Vec<Tunnel>) -> Self {
         Self {
             connector,
@@ -48,6 +52,7 @@ impl Config {
             tunnels,
             links: NonZeroUsize::MIN,
             state: None,
+            recorder: Recorder::off(),
         }
     }
 }
@@ -95,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) sleeps: Sleeps,
     pub(crate) witness: Witness,
     pub(crate) connections: Connections,
+    pub(crate) recorder: Recorder,
     /// Every exchange and every connection to a local app.
     pub(crate) tasks: TaskTracker,
 }
@@ -227,6 +233,7 @@ impl Client {
                 sleeps: Sleeps::default(),
                 witness,
                 connections: Connections::new(),
+                recorder: config.recorder,
                 tasks,
             }),
             status,
@@ -242,6 +249,16 @@ impl Client {
     /// How much goes through the tunnels.
     pub fn connections(&self) -> Connections {
         self.shared.connections.clone()
+    }
+
+    /// What records the exchanges of this client.
+    pub fn recorder(&self) -> Recorder {
+        self.shared.recorder.clone()
+    }
+
+    /// Sends recorded requests again, while the client runs.
+    pub fn resender(&self) -> Resender {
+        Resender::new(&self.shared)
     }
 
     /// The requests that go by; `None` if somebody has taken them already.

@@ -12,10 +12,10 @@ use ngrnotok::config::file;
 use ngrnotok::config::store::{self, StoreError};
 use ngrnotok::config::{self, ConfigError, Wishes, summary};
 use ngrnotok::embedded::{self, EmbeddedError};
-use ngrnotok::inspect::Recorder;
 use ngrnotok::local::Target;
 use ngrnotok::login::{self, LoginError};
 use ngrnotok::output::{self, Form, Opening};
+use ngrnotok::resend::Edit;
 use ngrnotok::settings::{OutputWord, Settings};
 use ngrnotok::tui::{self, Screen};
 use ngrnotok_common::protocol::control::StopCode;
@@ -176,9 +176,11 @@ async fn serve(
         words: words.collect(),
     };
     let tunnels = tunnels.into_iter().map(|(_, tunnel)| tunnel).collect();
+    let recorder = config::recorder(&wishes.settings)?;
     if let Some(connector) = config::connector(&wishes.settings)? {
         let config = Config {
             links: config::links(&wishes.settings),
+            recorder,
             state: Some(config::sessions()),
             ..Config::new(connector, config::token(&wishes.settings)?, tunnels)
         };
@@ -188,7 +190,10 @@ async fn serve(
     opening.embedded_port = Some(embedded.port);
     opening.port_was_taken = embedded.port != embedded::PORT;
     // The server and its sessions end with this process: there is nothing to come back to.
-    let config = Config::new(embedded.connector, Some(embedded.token), tunnels);
+    let config = Config {
+        recorder,
+        ..Config::new(embedded.connector, Some(embedded.token), tunnels)
+    };
     // The server outlives the client by its goodbye.
     let stop = CancellationToken::new();
     let client = async {
@@ -203,7 +208,8 @@ async fn serve(
 async fn run(config: Config, opening: Opening, showing: Showing) -> Result<(), Failure> {
     let mut client = Client::new(config)?;
     let requests = client.take_requests().expect("taken once");
-    let (status, connections) = (client.status(), client.connections());
+    let (status, recorder) = (client.status(), client.recorder());
+    let (connections, resender) = (client.connections(), client.resender());
     let interrupts = watch::Sender::new(0);
     // Where the terminal is none for a panel, lines are.
     let (screen, form) = match showing {
@@ -220,8 +226,11 @@ async fn run(config: Config, opening: Opening, showing: Showing) -> Result<(), F
             status,
             requests,
             connections,
-            recorder: Recorder::off(),
-            resend: None,
+            recorder: recorder.clone(),
+            resend: Some(Box::new(move |id| {
+                let sent = resender.resend(id, Edit::default());
+                sent.map_err(|error| error.to_string())
+            })),
             web: watch::Sender::new(None).subscribe(),
             interrupts: interrupts.clone(),
         };
@@ -233,6 +242,7 @@ async fn run(config: Config, opening: Opening, showing: Showing) -> Result<(), F
         ended = running => {
             // The client is gone, so this ends too, once all is shown.
             let _ = tokio::time::timeout(LAST_LINES, showing).await;
+            let _ = tokio::time::timeout(LAST_LINES, recorder.saved()).await;
             ended
         }
         // Whoever read our lines has left (a closed pipe): so do we.

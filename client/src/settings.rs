@@ -1,6 +1,8 @@
 //! What can be said by flag, in the environment and in the config file, in the same words. `config`
 //! makes checked types of it.
 
+mod measures;
+
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ use thiserror::Error;
 
 use crate::local::{HostHeader, Target};
 use crate::proxy::Wish;
+pub use measures::{Size, Time};
 
 /// Every setting that is not of one tunnel, unset unless somebody set it. The same words are flags, keys
 /// of the file and, in capitals, variables of the environment; in the file `server_ca` is as good as
@@ -76,6 +79,31 @@ pub struct Settings {
     /// Lines for people or one JSON object a line [default: auto]
     #[arg(long, value_enum, env = "NGRNOTOK_OUTPUT")]
     pub output: Option<OutputWord>,
+
+    /// Whether to record what goes by, for people to look at [default: on]
+    #[arg(long, value_enum, env = "NGRNOTOK_INSPECT")]
+    pub inspect: Option<InspectWord>,
+
+    /// Memory for what is recorded; the oldest makes room [default: 64MiB]
+    #[arg(long, value_name = "SIZE", env = "NGRNOTOK_INSPECT_MEMORY")]
+    #[serde(alias = "inspect_memory", deserialize_with = "word")]
+    pub inspect_memory: Option<Size>,
+
+    /// How much of each body is recorded; a request with a longer one cannot be sent again
+    /// [default: 1MiB]
+    #[arg(long, value_name = "SIZE", env = "NGRNOTOK_INSPECT_BODY")]
+    #[serde(alias = "inspect_body", deserialize_with = "word")]
+    pub inspect_body: Option<Size>,
+
+    /// Keep what is recorded in this file, too, for the next time [default: in memory alone]
+    #[arg(long, value_name = "FILE", env = "NGRNOTOK_INSPECT_STORE")]
+    #[serde(alias = "inspect_store")]
+    pub inspect_store: Option<PathBuf>,
+
+    /// How long it stays in that file [default: 7d]
+    #[arg(long, value_name = "TIME", env = "NGRNOTOK_INSPECT_KEEP")]
+    #[serde(alias = "inspect_keep", deserialize_with = "word")]
+    pub inspect_keep: Option<Time>,
 
     /// What `ngrnotok start` can make public, in the order of the file.
     #[arg(skip)]
@@ -171,6 +199,16 @@ pub enum OutputWord {
     Plain,
     /// One JSON object a line, the first one with the URL
     Json,
+}
+
+/// Whether to record what goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InspectWord {
+    /// Record it
+    On,
+    /// Record nothing
+    Off,
 }
 
 /// How many connections to the server: 1 to 16. More gain nothing and cost the server memory.
@@ -308,6 +346,11 @@ impl Settings {
             links: self.links.or(file.links),
             log: self.log.or(file.log),
             output: self.output.or(file.output),
+            inspect: self.inspect.or(file.inspect),
+            inspect_memory: self.inspect_memory.or(file.inspect_memory),
+            inspect_body: self.inspect_body.or(file.inspect_body),
+            inspect_store: self.inspect_store.or(file.inspect_store),
+            inspect_keep: self.inspect_keep.or(file.inspect_keep),
             tunnels: file.tunnels,
         }
     }

@@ -7,6 +7,7 @@ mod domains;
 mod lines;
 mod login;
 mod names;
+mod panel;
 mod readme;
 mod secrets;
 mod server;

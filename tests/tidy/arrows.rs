@@ -11,7 +11,7 @@ struct Rule {
 }
 
 /// What they may not know of.
-const NEVER: [Rule; 7] = [
+const NEVER: [Rule; 8] = [
     Rule {
         of: "server/src/edge/",
         names: &[
@@ -69,10 +69,21 @@ const NEVER: [Rule; 7] = [
             "config",
         ],
     },
+    Rule {
+        of: "client/src/resend.rs",
+        names: &[
+            "session",
+            "supervise",
+            "output",
+            "embedded",
+            "cli",
+            "config",
+        ],
+    },
 ];
 
 /// What they may know of, and nothing else of their package.
-const ONLY: [Rule; 10] = [
+const ONLY: [Rule; 11] = [
     Rule {
         of: "server/src/registry/",
         names: &["registry", "session"],
@@ -92,6 +103,10 @@ const ONLY: [Rule; 10] = [
     Rule {
         of: "server/src/store/",
         names: &["store", "auth"],
+    },
+    Rule {
+        of: "client/src/inspect/",
+        names: &["inspect"],
     },
     Rule {
         of: "client/src/proxy.rs",

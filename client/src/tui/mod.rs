@@ -101,7 +101,8 @@ struct Show {
     unflushed: bool,
     /// Browsers that are being opened.
     jobs: JoinSet<io::Result<()>>,
-    /// Of the recorder, at the last look.
+    /// Changes of what is recorded, and how many there were at the last look.
+    recorded: watch::Receiver<u64>,
     revision: u64,
     /// Last of all: it gives the terminal back.
     screen: Screen,
@@ -110,6 +111,7 @@ struct Show {
 impl Show {
     fn new(screen: Screen, sources: Sources) -> io::Result<Self> {
         let drawn = Drawn::default();
+        let recorded = sources.recorder.revision();
         let panel = Panel::new(sources.opening.clone(), Theme::of_environment());
         Ok(Self {
             panel,
@@ -120,6 +122,7 @@ impl Show {
             unwritten: Vec::new(),
             unflushed: false,
             jobs: JoinSet::new(),
+            recorded,
             revision: 0,
             screen,
         })
@@ -128,7 +131,6 @@ impl Show {
     async fn run(&mut self) -> io::Result<()> {
         let mut events = Some(EventStream::new());
         let mut signals = Signals::new();
-        let mut recorded = self.sources.recorder.revision();
         let mut next = Instant::now();
         // Something is to be drawn; something has happened that the panel has not heard of.
         let (mut dirty, mut news) = (true, false);
@@ -171,7 +173,7 @@ impl Show {
                     self.panel.happening(&first, is_recorded);
                     (dirty, news) = (true, true);
                 }
-                Ok(()) = recorded.changed(), if !news => (dirty, news) = (true, true),
+                Ok(()) = self.recorded.changed(), if !news => (dirty, news) = (true, true),
                 Some(opened) = self.jobs.join_next(), if !self.jobs.is_empty() => {
                     if let Ok(Err(error)) = opened {
                         self.panel.tell(format!("no browser can be opened here: {error}"));
@@ -250,14 +252,14 @@ impl Show {
         if !is_recorded {
             self.panel.missed += missed;
         } else {
-            self.recorded();
+            self.look_at_records();
         }
         self.panel.numbers = self.sources.connections.numbers();
         self.panel.age();
     }
 
-    fn recorded(&mut self) {
-        let revision = *self.sources.recorder.revision().borrow();
+    fn look_at_records(&mut self) {
+        let revision = *self.recorded.borrow_and_update();
         if revision == self.revision {
             return;
         }

@@ -281,6 +281,7 @@ fn kind(message: &Message) -> String {
         MessageKind::Close { code: Some(code) } => format!("close {code}"),
         MessageKind::Close { code: None } => "close".to_owned(),
         MessageKind::Event { event, .. } => format!("event {}", plain(event)),
+        MessageKind::Packed => format!("{} packed bytes", message.payload.total),
         MessageKind::Grpc { .. } => format!("message of {} bytes", message.payload.total),
     }
 }
