@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ngrnotok_tests::program::Scratch;
 use ngrnotok_tests::{eventually, run};
+use tokio::time::{sleep, timeout};
 
 use crate::{RunningServer, visit};
 
@@ -29,7 +30,6 @@ impl Terminal {
             environment: vec![
                 ("XDG_STATE_HOME".to_owned(), folder.clone()),
                 ("XDG_CONFIG_HOME".to_owned(), format!("{folder}/config")),
-                ("PS1".to_owned(), "ready> ".to_owned()),
                 ("ENV".to_owned(), String::new()),
                 ("TZ".to_owned(), "UTC".to_owned()),
             ],
@@ -41,6 +41,8 @@ impl Terminal {
             &["sh"],
         ];
         terminal.tmux(&new.concat());
+        // Not to be taken for what has been typed.
+        terminal.types("PS1='ready''> '; clear");
         terminal.shows("ready>").await;
         Some(terminal)
     }
@@ -69,11 +71,16 @@ impl Terminal {
     /// Waits for this to stand somewhere.
     async fn shows(&self, words: &str) -> String {
         let mut screen = String::new();
-        eventually(words, async || {
-            screen = self.screen();
-            screen.contains(words)
-        })
-        .await;
+        let shown = timeout(Duration::from_secs(9), async {
+            loop {
+                screen = self.screen();
+                if screen.contains(words) {
+                    return;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        assert!(shown.await.is_ok(), "no {words:?} in\n{screen}");
         screen
     }
 
@@ -159,8 +166,10 @@ fn the_panel_is_shown_and_leaves_the_terminal_as_it_was() {
                 "C-c" => terminal.press(&["C-c"]),
                 signal => {
                     let pid = std::fs::read_to_string(&pid).unwrap();
-                    let kill = Command::new("kill").args(["-s", signal, pid.trim()]);
-                    assert!({ kill }.status().unwrap().success());
+                    let kill = Command::new("kill")
+                        .args(["-s", signal, pid.trim()])
+                        .status();
+                    assert!(kill.expect("there is a kill").success());
                 }
             }
             let screen = terminal.shows("\ncode 0").await;
@@ -236,7 +245,7 @@ fn plain_stays_plain_on_a_terminal() {
         terminal.types(&program(args).replace(';', " &"));
         terminal.shows("Go public").await;
         terminal.types("kill %1");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
         terminal.is_restored().await;
     });
 }

@@ -30,7 +30,7 @@ use ratatui::layout::Rect;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _, Stdout};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use self::entry::Entry;
 use self::panel::{Errand, MOST_ENTRIES, Page, Panel};
@@ -86,6 +86,8 @@ pub async fn show(screen: Screen, sources: Sources) -> io::Result<()> {
     let mut show = Show::new(screen, sources)?;
     let shown = show.run().await;
     show.take_stock();
+    // What is on its way to the terminal comes before what gives it back.
+    let _ = timeout(PACE, show.out.flush()).await;
     shown
 }
 
