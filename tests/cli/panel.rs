@@ -138,8 +138,9 @@ fn the_panel_is_shown_and_leaves_the_terminal_as_it_was() {
         let way = format!("--server {} --server-pin {}", server.https, server.pin);
         let pid = scratch.path().join("pid");
         for ending in ["C-c", "TERM"] {
-            terminal.types("clear; echo bef''ore");
-            terminal.shows("before").await;
+            let before = format!("before {ending}");
+            terminal.types(&format!("clear; echo bef''ore {ending}"));
+            terminal.shows(&before).await;
             let args = format!("http --hello --name calm-otter {way}");
             // The shell that writes its number down becomes the program.
             let inner = program("").replace("; echo \"code $?\"", &args);
@@ -175,7 +176,7 @@ fn the_panel_is_shown_and_leaves_the_terminal_as_it_was() {
             }
             let screen = terminal.shows("\ncode 0").await;
             // What was on the screen before is there again, with the last words below it.
-            assert!(screen.contains("before"), "{screen}");
+            assert!(screen.contains(&before), "{screen}");
             assert!(
                 screen.contains("\nForwarding  https://calm-otter."),
                 "{screen}"
