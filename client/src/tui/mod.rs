@@ -8,6 +8,7 @@ mod entry;
 mod keys;
 mod panel;
 mod screen;
+mod signals;
 mod text;
 mod theme;
 mod view;
@@ -36,6 +37,7 @@ use self::entry::Entry;
 use self::panel::{Errand, MOST_ENTRIES, Page, Panel};
 use self::screen::Drawn;
 pub use self::screen::Screen;
+use self::signals::{Signal, Signals};
 use self::theme::Theme;
 use crate::connections::Connections;
 use crate::inspect::{ExchangeId, Recorder};
@@ -362,56 +364,5 @@ async fn next_event(events: &mut Option<EventStream>) -> Option<io::Result<Event
     match events {
         Some(events) => poll_fn(|cx| Pin::new(&mut *events).poll_next(cx)).await,
         None => pending().await,
-    }
-}
-
-/// What a signal says to the panel.
-enum Signal {
-    /// The job goes on after a stop.
-    Resumed,
-    /// The terminal is gone, or somebody wants us gone at once.
-    Gone,
-}
-
-/// The signals that concern the terminal.
-#[cfg(unix)]
-struct Signals([Option<tokio::signal::unix::Signal>; 3]);
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-        let resumed = SignalKind::from_raw(rustix::process::Signal::CONT.as_raw());
-        let kinds = [resumed, SignalKind::hangup(), SignalKind::quit()];
-        Self(kinds.map(|kind| signal(kind).ok()))
-    }
-
-    async fn next(&mut self) -> Signal {
-        async fn comes(signal: &mut Option<tokio::signal::unix::Signal>) {
-            match signal {
-                Some(signal) => drop(signal.recv().await),
-                None => pending().await,
-            }
-        }
-        let [resumed, hangup, quit] = &mut self.0;
-        tokio::select! {
-            () = comes(resumed) => Signal::Resumed,
-            () = comes(hangup) => Signal::Gone,
-            () = comes(quit) => Signal::Gone,
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> Self {
-        Self
-    }
-
-    async fn next(&mut self) -> Signal {
-        pending().await
     }
 }
