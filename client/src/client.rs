@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::comeback::Comeback;
 use crate::connect::{ConnectError, Connector};
+use crate::connections::Connections;
 use crate::inspect::Recorder;
 use crate::local::{Local, LocalError, Options, Target};
 use crate::requests::{self, Requests, Witness};
@@ -98,6 +99,7 @@ pub(crate) struct Shared {
     links_up: watch::Sender<usize>,
     pub(crate) sleeps: Sleeps,
     pub(crate) witness: Witness,
+    pub(crate) connections: Connections,
     pub(crate) recorder: Recorder,
     /// Every exchange and every connection to a local app.
     pub(crate) tasks: TaskTracker,
@@ -230,6 +232,7 @@ impl Client {
                 links_up: watch::Sender::new(0),
                 sleeps: Sleeps::default(),
                 witness,
+                connections: Connections::new(),
                 recorder: config.recorder,
                 tasks,
             }),
@@ -241,6 +244,11 @@ impl Client {
     /// The client's state, now and whenever it changes.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
+    }
+
+    /// How much goes through the tunnels.
+    pub fn connections(&self) -> Connections {
+        self.shared.connections.clone()
     }
 
     /// What records the exchanges of this client.

@@ -35,6 +35,7 @@ pub(crate) fn dispatch(
     round_trip: Option<Duration>,
 ) -> impl Future<Output = ()> + use<> {
     let (tunnels, witness) = (Arc::clone(&client.tunnels), client.witness.clone());
+    let open = client.connections.begin();
     let place = tunnel_of(&mut request);
     let sight = Sight::of(&request);
     let recording = match place.and_then(|place| tunnels.get(place)) {
@@ -43,6 +44,7 @@ pub(crate) fn dispatch(
     };
     let (mut asked, ahead) = Asked::new(request, &reply, recording.tap(Direction::FromVisitor));
     async move {
+        let _open = open;
         let Some(tunnel) = place.and_then(|place| tunnels.get(place)) else {
             refuse(&reply, Cause::TunnelNotFound);
             return;

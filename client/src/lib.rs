@@ -10,7 +10,8 @@
 //! - `dispatch` takes each request to its [`local`] app.
 //! - [`inspect`] records what goes by, and [`resend`] sends it again.
 //! - [`beside`] runs a command together with the tunnel to the port that it opens.
-//! - [`status`] and [`requests`] are what there is to see; [`output`] shows them as lines.
+//! - [`status`], [`requests`] and [`connections`] are what there is to see; [`output`] shows them as lines,
+//!   [`tui`] as a panel.
 //! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
 //!   checked types; [`doctor`] tries them out, and [`login`] is how a token gets into that file.
 
@@ -21,6 +22,7 @@ pub mod client;
 mod comeback;
 pub mod config;
 pub mod connect;
+pub mod connections;
 mod course;
 mod dispatch;
 pub mod doctor;
@@ -38,6 +40,7 @@ mod session;
 pub mod settings;
 pub mod status;
 mod supervise;
+pub mod tui;
 mod wake;
 
 pub use client::{Client, ClientError, Config, Tunnel};

@@ -17,12 +17,15 @@ use ngrnotok::embedded::{self, EmbeddedError};
 use ngrnotok::local::Target;
 use ngrnotok::login::{self, LoginError};
 use ngrnotok::output::{self, Form, Opening};
+use ngrnotok::resend::Edit;
 use ngrnotok::settings::{OutputWord, Settings};
+use ngrnotok::tui::{self, Screen};
 use ngrnotok_common::protocol::control::StopCode;
 use ngrnotok_common::protocol::handshake::Problem;
 use ngrnotok_common::secret::{Secret, shows_token};
 use ngrnotok_common::{memory, shutdown};
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -193,9 +196,16 @@ async fn run_command(named: Option<PathBuf>, mut args: Run) -> Result<u8, Failur
         by_variable: args.port_env,
     };
     let note = |text: String| eprintln!("ngrnotok: {text}");
-    let beside = |config, opening, form| {
+    // The command has the terminal; a panel would write over what it says.
+    let beside = |config, opening, showing: Showing| {
         beside::run(config, plan, &note, move |config, stop| {
-            show(config, opening, form, stop.cancelled_owned())
+            show(
+                config,
+                opening,
+                showing.as_lines(),
+                watch::Sender::new(0),
+                stop.cancelled_owned(),
+            )
         })
     };
     serve(&wishes, vec![(None, tunnel)], public, beside).await
@@ -207,12 +217,12 @@ async fn serve<T, F>(
     wishes: &Wishes,
     tunnels: Vec<(Option<String>, Tunnel)>,
     public_command: String,
-    run: impl FnOnce(Config, Opening, Form) -> F,
+    run: impl FnOnce(Config, Opening, Showing) -> F,
 ) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {
-    let form = form(&wishes.settings);
+    let showing = showing(&wishes.settings);
     let words = tunnels.iter().filter_map(|(word, tunnel)| {
         let word = word.clone()?;
         Some((tunnel.name.clone(), word))
@@ -232,7 +242,7 @@ where
             state: Some(config::sessions()),
             ..Config::new(connector, config::token(&wishes.settings)?, tunnels)
         };
-        return run(config, opening, form).await;
+        return run(config, opening, showing).await;
     }
     let embedded = embedded::start().await?;
     opening.embedded_port = Some(embedded.port);
@@ -245,7 +255,7 @@ where
     // The server outlives the client by its goodbye.
     let stop = CancellationToken::new();
     let client = async {
-        let ended = run(config, opening, form).await;
+        let ended = run(config, opening, showing).await;
         stop.cancel();
         ended
     };
@@ -253,25 +263,53 @@ where
     ended
 }
 
-async fn run(config: Config, opening: Opening, form: Form) -> Result<(), Failure> {
+async fn run(config: Config, opening: Opening, showing: Showing) -> Result<(), Failure> {
+    let interrupts = watch::Sender::new(0);
     tokio::select! {
-        ended = show(config, opening, form, shutdown::signal()) => ended,
-        () = impatience() => Ok(()),
+        ended = show(config, opening, showing, interrupts.clone(), interrupted(&interrupts, 1)) => ended,
+        // Whoever presses Ctrl-C twice does not want to wait for open requests.
+        () = interrupted(&interrupts, 2) => Ok(()),
     }
 }
 
-/// Runs a client until `stop`, and shows what happens.
+/// Runs a client until `stop`, and shows what happens. The panel notes Ctrl-C in `interrupts`.
 async fn show(
     config: Config,
     opening: Opening,
-    form: Form,
+    showing: Showing,
+    interrupts: watch::Sender<u32>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let mut client = Client::new(config)?;
     let requests = client.take_requests().expect("taken once");
     let (status, recorder) = (client.status(), client.recorder());
-    let mut stdout = tokio::io::stdout();
-    let mut showing = std::pin::pin!(output::show(form, opening, status, requests, &mut stdout));
+    let (connections, resender) = (client.connections(), client.resender());
+    // Where the terminal is none for a panel, lines are.
+    let (screen, form) = match showing {
+        Showing::Panel => (Screen::open().ok(), Form::Plain),
+        Showing::Lines(form) => (None, form),
+    };
+    let showing = async {
+        let Some(screen) = screen else {
+            let mut stdout = tokio::io::stdout();
+            return output::show(form, opening, status, requests, &mut stdout).await;
+        };
+        let sources = tui::Sources {
+            opening,
+            status,
+            requests,
+            connections,
+            recorder: recorder.clone(),
+            resend: Some(Box::new(move |id| {
+                let sent = resender.resend(id, Edit::default());
+                sent.map_err(|error| error.to_string())
+            })),
+            web: watch::Sender::new(None).subscribe(),
+            interrupts,
+        };
+        tui::show(screen, sources).await
+    };
+    let mut showing = std::pin::pin!(showing);
     let running = client.run(stop);
     let ended = tokio::select! {
         ended = running => {
@@ -296,16 +334,45 @@ async fn show(
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// The second Ctrl-C: whoever presses it does not want to wait for open requests.
-async fn impatience() {
-    shutdown::signal().await;
-    shutdown::signal().await;
+/// Resolves when Ctrl-C has come so many times: as a signal, or as a key while the panel has the terminal.
+fn interrupted(keys: &watch::Sender<u32>, times: usize) -> impl Future<Output = ()> {
+    let mut keys = keys.subscribe();
+    let mut signal = shutdown::signal();
+    async move {
+        for _ in 0..times {
+            tokio::select! {
+                () = signal => {}
+                _ = keys.changed() => {}
+            }
+            signal = shutdown::signal();
+        }
+    }
 }
 
-fn form(settings: &Settings) -> Form {
+/// How to show what happens.
+#[derive(Debug, Clone, Copy)]
+enum Showing {
+    /// As a panel, if standard output is a terminal that can show one.
+    Panel,
+    /// As lines.
+    Lines(Form),
+}
+
+impl Showing {
+    /// The same without a panel.
+    fn as_lines(self) -> Self {
+        match self {
+            Self::Panel => Self::Lines(Form::Plain),
+            lines => lines,
+        }
+    }
+}
+
+fn showing(settings: &Settings) -> Showing {
     match settings.output.unwrap_or(OutputWord::Auto) {
-        OutputWord::Auto | OutputWord::Plain => Form::Plain,
-        OutputWord::Json => Form::Json,
+        OutputWord::Auto => Showing::Panel,
+        OutputWord::Plain => Showing::Lines(Form::Plain),
+        OutputWord::Json => Showing::Lines(Form::Json),
     }
 }
 

@@ -414,7 +414,7 @@ fn json(event: &Event<'_>) -> String {
 }
 
 /// The time to a moment, none if it has gone by.
-fn left(at: Instant) -> Duration {
+pub(crate) fn left(at: Instant) -> Duration {
     at.saturating_duration_since(Instant::now())
 }
 
@@ -426,7 +426,7 @@ fn again(at: Instant) -> String {
     }
 }
 
-fn clock(at: SystemTime) -> String {
+pub(crate) fn clock(at: SystemTime) -> String {
     Zoned::try_from(at).map_or_else(
         |_| "??:??:??.???".to_owned(),
         |at| at.strftime("%H:%M:%S.%3f").to_string(),
@@ -442,7 +442,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn duration(took: Duration) -> String {
+pub(crate) fn duration(took: Duration) -> String {
     match took.as_millis() {
         0 => format!("{:.1}ms", took.as_secs_f64() * 1000.0),
         ms @ 1..10_000 => format!("{ms}ms"),

@@ -193,7 +193,7 @@ pub enum ProtocolWord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OutputWord {
-    /// What suits the terminal
+    /// A panel on a terminal, elsewhere lines
     Auto,
     /// Lines for people
     Plain,

@@ -53,6 +53,8 @@ pub struct SessionStatus {
     pub id: SessionId,
     /// On whose behalf.
     pub account: String,
+    /// Where the server is, if it says so.
+    pub region: Option<String>,
     /// The server's version.
     pub server_version: String,
     /// The round trip of the link.

@@ -90,6 +90,10 @@ pub struct Settings {
     #[arg(long, value_name = "DOMAIN", env = "NGRNOTOK_SERVER_DOMAIN")]
     pub domain: Option<String>,
 
+    /// Where this server is, in a word that clients show to their users, such as fra1 [default: none]
+    #[arg(long, value_name = "WORD", env = "NGRNOTOK_SERVER_REGION")]
+    pub region: Option<Region>,
+
     /// Address for visitors over TLS and, by ALPN, for tunnel clients [default: 0.0.0.0:443]
     #[arg(
         long,
@@ -235,6 +239,33 @@ pub enum HttpModeWord {
     Serve,
 }
 
+/// Where a server is: 1 to 32 letters, digits, `-`, `_` and `.`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Region(pub Box<str>);
+
+impl FromStr for Region {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let is_good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        match (1..=32).contains(&word.len()) && word.chars().all(is_good) {
+            true => Ok(Self(word.into())),
+            false => Err(format!(
+                "{word:?} is not a word such as fra1: 1 to 32 letters, digits, '-', '_' and '.'"
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for Region {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        word.parse()
+    }
+}
+
 /// A network, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -326,6 +357,7 @@ impl Settings {
     pub fn or(self, other: Self) -> Self {
         Self {
             domain: self.domain.or(other.domain),
+            region: self.region.or(other.region),
             https: self.https.or(other.https),
             http: self.http.or(other.http),
             http_mode: self.http_mode.or(other.http_mode),

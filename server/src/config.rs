@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use self::identities::{dev_names, load};
 use crate::auth::{Anonymous, Auth};
-use crate::cli::{HttpModeWord, Label, Network, Resolver, Settings};
+use crate::cli::{HttpModeWord, Label, Network, Region, Resolver, Settings};
 use crate::edge::HttpMode;
 use crate::names::dns::Dns;
 use crate::names::{NameRules, Names};
@@ -30,6 +30,8 @@ use crate::store::{Store, StoreError};
 pub struct Config {
     /// Names are single labels under it.
     pub domain: String,
+    /// Where it is, in a word for the clients' users; `None`: that is not told.
+    pub region: Option<Box<str>>,
     /// TLS for visitors and, by ALPN, for links.
     pub https: Vec<SocketAddr>,
     /// Plain HTTP for visitors.
@@ -84,6 +86,7 @@ impl Config {
     pub fn new(domain: impl Into<String>, auth: Auth) -> Self {
         Self {
             domain: domain.into(),
+            region: None,
             https: Vec::new(),
             http: Vec::new(),
             http_mode: HttpMode::Serve,
@@ -302,6 +305,7 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
     .await?;
     let defaults = Config::new(domain, auth);
     let config = Config {
+        region: settings.region.map(|Region(word)| word),
         https,
         http: settings.http.unwrap_or_default(),
         http_mode,

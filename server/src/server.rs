@@ -203,6 +203,7 @@ impl Server {
                     stop.clone(),
                 ),
                 tls: link_server_config(identities.clone(), &[ALPN])?,
+                region: config.region,
                 urls: public_urls(&config.domain, config.public_port, &addresses),
                 identities,
                 tasks: links.clone(),

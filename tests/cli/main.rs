@@ -10,6 +10,7 @@ mod lines;
 mod login;
 mod manual;
 mod names;
+mod panel;
 mod readme;
 mod secrets;
 mod server;

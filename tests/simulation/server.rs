@@ -78,6 +78,7 @@ impl Server {
             names: Names::new(Some(store.clone()), names),
             sessions: Sessions::new(registry.clone(), keeping, tasks.clone(), stop.clone()),
             tls: Arc::clone(&TLS),
+            region: None,
             urls: PublicUrls {
                 scheme: "https",
                 domain: DOMAIN.into(),

@@ -35,6 +35,7 @@ const NEVER: [Rule; 10] = [
             "dispatch",
             "supervise",
             "output",
+            "tui",
             "status",
             "embedded",
             "cli",
@@ -42,7 +43,7 @@ const NEVER: [Rule; 10] = [
     },
     Rule {
         of: "client/src/session/",
-        names: &["output", "embedded", "cli", "config"],
+        names: &["output", "tui", "embedded", "cli", "config"],
     },
     Rule {
         of: "client/src/config/",
@@ -50,6 +51,7 @@ const NEVER: [Rule; 10] = [
             "session",
             "supervise",
             "output",
+            "tui",
             "status",
             "embedded",
             "login",
@@ -76,6 +78,7 @@ const NEVER: [Rule; 10] = [
             "session",
             "supervise",
             "output",
+            "tui",
             "embedded",
             "cli",
             "config",
@@ -95,7 +98,7 @@ const NEVER: [Rule; 10] = [
 ];
 
 /// What they may know of, and nothing else of their package.
-const ONLY: [Rule; 10] = [
+const ONLY: [Rule; 12] = [
     Rule {
         of: "server/src/registry/",
         names: &["registry", "session"],
@@ -135,6 +138,22 @@ const ONLY: [Rule; 10] = [
     Rule {
         of: "client/src/output.rs",
         names: &["output", "requests", "status", "embedded"],
+    },
+    Rule {
+        of: "client/src/connections",
+        names: &["connections"],
+    },
+    Rule {
+        of: "client/src/tui/",
+        names: &[
+            "tui",
+            "output",
+            "requests",
+            "status",
+            "connections",
+            "inspect",
+            "embedded",
+        ],
     },
 ];
 

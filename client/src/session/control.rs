@@ -120,6 +120,7 @@ pub(super) async fn converse(
                 session,
                 version,
                 account,
+                region,
                 resume,
             }) => {
                 welcome = true;
@@ -137,6 +138,7 @@ pub(super) async fn converse(
                     client.reporter.welcome(SessionStatus {
                         id: session,
                         account,
+                        region,
                         server_version: version,
                         latency: latency.clone(),
                     });

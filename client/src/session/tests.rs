@@ -113,6 +113,7 @@ impl Server {
             session: SessionId::random(),
             version: "1".into(),
             account: "ann".into(),
+            region: None,
             resume: None,
         };
         let bound = ServerMessage::Bound {

@@ -76,6 +76,9 @@ pub enum ServerMessage {
         version: String,
         /// Whose token it was; `anonymous` without one.
         account: String,
+        /// Where the server is, in its operator's word: `fra1`. Most say nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        region: Option<String>,
         /// The secret with which the client can come back to the session, see
         /// [`resume`](super::resume). A link that joins gets none: the last one stays good.
         #[serde(default, skip_serializing_if = "Option::is_none", with = "said_secret")]
@@ -341,6 +344,11 @@ mod tests {
         let line = r#"{"t":"bind","id":1,"kind":"http","name":"calm-otter"}"#;
         assert_eq!(serde_json::to_string(&bind).unwrap(), line);
         assert_eq!(serde_json::from_str::<ClientMessage>(line).unwrap(), bind);
+        // A server of before there were regions.
+        let welcome = r#"{"t":"welcome","session":"cbf04a22-7fd5-4502-820f-cdb790525f3c","version":"0.1.0","account":"ann"}"#;
+        let read = serde_json::from_str::<ServerMessage>(welcome).unwrap();
+        assert!(matches!(read, ServerMessage::Welcome { region: None, .. }));
+        assert_eq!(serde_json::to_string(&read).unwrap(), welcome);
         let refused = r#"{"t":"refused","id":1,"code":"name_taken","message":"…"}"#;
         assert!(matches!(
             serde_json::from_str(refused).unwrap(),

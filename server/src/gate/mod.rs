@@ -53,6 +53,8 @@ pub struct Gate {
     pub sessions: Sessions,
     /// TLS 1.3 for links.
     pub tls: Arc<ServerConfig>,
+    /// Where this server is, for the clients' users.
+    pub region: Option<Box<str>>,
     /// How visitors reach a name.
     pub urls: PublicUrls,
     /// What they are shown there.
@@ -209,6 +211,7 @@ impl Gate {
             session: id,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             account: account.to_string(),
+            region: self.region.as_deref().map(str::to_owned),
             resume: secret,
         };
         let conversation = async {
