@@ -21,6 +21,7 @@ pub mod connect;
 mod course;
 mod dispatch;
 pub mod embedded;
+pub mod inspect;
 pub mod local;
 pub mod login;
 pub mod names;

@@ -1,0 +1,231 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, Uri, Version};
+use ngrnotok_common::protocol::cause::Cause;
+use tokio::time::Instant;
+
+use super::*;
+use crate::inspect::exchange::{Answer, Captured, Direction, Request};
+use crate::inspect::recording::Tap;
+
+const KIB: usize = 1024;
+
+fn small() -> Recorder {
+    Recorder::new(Limits {
+        total_bytes: 64 * KIB,
+        body_bytes: 8 * KIB,
+    })
+}
+
+fn begin(recorder: &Recorder, path: &str) -> Recording {
+    let mut fields = HeaderMap::new();
+    fields.insert("x-forwarded-for", HeaderValue::from_static("192.0.2.7"));
+    fields.insert("ngrnotok-tunnel", HeaderValue::from_static("0"));
+    let uri: Uri = format!("https://app.tunnel.test{path}").parse().unwrap();
+    recorder.begin(&Arrival {
+        tunnel: &"app".parse().unwrap(),
+        at: SystemTime::UNIX_EPOCH,
+        began: Instant::now(),
+        origin: Origin::Visitor,
+        method: &Method::POST,
+        uri: &uri,
+        version: Version::HTTP_2,
+        fields: &fields,
+        bodiless: false,
+        round_trip: Some(Duration::from_millis(9)),
+    })
+}
+
+fn tap(recording: &Recording, direction: Direction) -> Tap {
+    recording.tap(direction).unwrap()
+}
+
+/// One exchange with bodies of this length each.
+fn exchange(recorder: &Recorder, path: &str, length: usize) -> ExchangeId {
+    let recording = begin(recorder, path);
+    let id = recording.id().unwrap();
+    let body = vec![b'x'; length];
+    let asked = tap(&recording, Direction::FromVisitor);
+    asked.data(&body);
+    asked.ended();
+    recording.answered(&Response::new(()), false);
+    tap(&recording, Direction::FromApp).data(&body);
+    recording.done();
+    id
+}
+
+#[test]
+fn an_exchange_is_recorded_from_end_to_end() {
+    let recorder = small();
+    let id = exchange(&recorder, "/a?b=c", 3);
+    let found = recorder.get(id).unwrap();
+    assert_eq!(found.id, ExchangeId(1));
+    assert_eq!(found.tunnel.as_str(), "app");
+    assert_eq!(found.visitor, Some([192, 0, 2, 7].into()));
+    assert_eq!(found.request.method, Method::POST);
+    assert_eq!(found.request.uri, "https://app.tunnel.test/a?b=c");
+    assert_eq!(found.request.body, Captured::whole("xxx"));
+    assert_eq!(found.request.fields.len(), 1, "private fields are left out");
+    let answer = found.answer.unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.body, Captured::whole("xxx"));
+    assert_eq!(found.state, State::Done);
+    assert_eq!(found.timing.round_trip, Some(Duration::from_millis(9)));
+    let Timing {
+        request_ended,
+        answered,
+        ended,
+        ..
+    } = found.timing;
+    assert!(request_ended.unwrap() <= answered.unwrap());
+    assert!(answered.unwrap() <= ended.unwrap());
+}
+
+#[test]
+fn what_does_not_come_to_its_end_says_how_far_it_came() {
+    let recorder = small();
+    let recording = begin(&recorder, "/");
+    let id = recording.id().unwrap();
+    assert_eq!(recorder.get(id).unwrap().state, State::Open);
+    drop(recording);
+    assert_eq!(recorder.get(id).unwrap().state, State::VisitorLeft);
+
+    let recording = begin(&recorder, "/");
+    let id = recording.id().unwrap();
+    recording.trouble(Cause::LocalRefused, "nobody listens");
+    let trouble = State::Trouble(Cause::LocalRefused, "nobody listens".into());
+    assert_eq!(recorder.get(id).unwrap().state, trouble);
+    assert_eq!(recorder.get(id).unwrap().answer, None);
+
+    let recording = begin(&recorder, "/");
+    let id = recording.id().unwrap();
+    recording.answered(&Response::new(()), false);
+    tap(&recording, Direction::FromApp).data(b"half");
+    recording.broken(&"the app broke off");
+    let found = recorder.get(id).unwrap();
+    assert_eq!(found.state, State::Broken("the app broke off".into()));
+    let body = found.answer.unwrap().body;
+    assert_eq!((&body.bytes[..], body.ended), (&b"half"[..], false));
+}
+
+#[test]
+fn the_oldest_make_room() {
+    let recorder = small();
+    for n in 1..=100 {
+        exchange(&recorder, "/", 3 * KIB);
+        assert!(recorder.size() <= 64 * KIB, "after {n}");
+    }
+    let left = recorder.summaries(None, usize::MAX);
+    assert!((7..=10).contains(&left.len()), "{}", left.len());
+    assert_eq!(left.last().unwrap().id, ExchangeId(100));
+    assert_eq!(recorder.get(ExchangeId(1)), None);
+    assert_eq!(recorder.changed_since(0).oldest, left[0].id);
+}
+
+#[test]
+fn many_that_go_on_at_once_have_to_share_too() {
+    let recorder = small();
+    let all: Vec<_> = (0..100).map(|_| begin(&recorder, "/")).collect();
+    let taps: Vec<_> = all
+        .iter()
+        .map(|recording| tap(recording, Direction::FromVisitor))
+        .collect();
+    for _ in 0..8 {
+        for tap in &taps {
+            tap.data(&[0; KIB]);
+            assert!(recorder.size() <= 64 * KIB);
+        }
+    }
+    assert!(!recorder.summaries(None, usize::MAX).is_empty());
+    drop((taps, all));
+    recorder.clear();
+    assert_eq!(recorder.size(), 0, "all is accounted for");
+}
+
+#[test]
+fn lists_go_both_ways() {
+    let recorder = Recorder::new(Limits::default());
+    for n in 1..=5 {
+        exchange(&recorder, &format!("/{n}"), 0);
+    }
+    let ids = |all: Vec<Summary>| -> Vec<u64> { all.iter().map(|one| one.id.0).collect() };
+    assert_eq!(ids(recorder.summaries(None, 2)), [1, 2]);
+    assert_eq!(ids(recorder.summaries(Some(ExchangeId(3)), 9)), [4, 5]);
+    assert_eq!(ids(recorder.newest(None, 2)), [5, 4]);
+    assert_eq!(ids(recorder.newest(Some(ExchangeId(3)), 9)), [2, 1]);
+    assert_eq!(
+        recorder.list(Some(ExchangeId(4)), 9)[0].request.uri.path(),
+        "/5"
+    );
+    assert_eq!(
+        ids(recorder.summaries(Some(ExchangeId(u64::MAX)), 9)),
+        [0; 0]
+    );
+}
+
+#[tokio::test]
+async fn whoever_looks_on_learns_what_is_new() {
+    let recorder = Recorder::new(Limits::default());
+    exchange(&recorder, "/before", 0);
+    let mut revision = recorder.revision();
+    let first = recorder.changed_since(0);
+    assert_eq!(first.changed.len(), 1);
+    assert_eq!(*revision.borrow_and_update(), first.revision);
+    assert_eq!(recorder.changed_since(first.revision).changed, []);
+
+    let recording = begin(&recorder, "/open");
+    revision.changed().await.unwrap();
+    let second = recorder.changed_since(first.revision);
+    assert_eq!(second.changed.len(), 1);
+    assert_eq!(second.changed[0].state, State::Open);
+    recording.done();
+    let third = recorder.changed_since(second.revision);
+    assert_eq!(third.changed[0].state, State::Done);
+
+    recorder.clear();
+    let fourth = recorder.changed_since(third.revision);
+    assert!(fourth.revision > third.revision);
+    assert_eq!((fourth.changed.len(), fourth.oldest), (0, ExchangeId(3)));
+}
+
+#[test]
+fn what_was_recorded_elsewhere_gets_a_number_here() {
+    let recorder = small();
+    let other = small();
+    let mut imported = other.get(exchange(&other, "/x", 9 * KIB)).unwrap();
+    imported.origin = Origin::Imported;
+    imported.request.body = Captured::whole(vec![b'x'; 9 * KIB]);
+    exchange(&recorder, "/", 0);
+    let id = recorder.insert(imported.clone()).unwrap();
+    assert_eq!(id, ExchangeId(2));
+    let found = recorder.get(id).unwrap();
+    assert_eq!(found.request.uri, imported.request.uri);
+    assert_eq!(found.request.body.bytes.len(), 8 * KIB);
+    assert!(found.request.body.is_cut());
+    assert_eq!(found.origin, Origin::Imported);
+    let wanted = Answer {
+        body: Captured {
+            bytes: Bytes::from(vec![b'x'; 8 * KIB]),
+            total: 9 * KIB as u64,
+            ended: true,
+        },
+        ..imported.answer.unwrap()
+    };
+    assert_eq!(found.answer, Some(wanted));
+    let Request { fields, .. } = found.request;
+    assert_eq!(fields, imported.request.fields);
+}
+
+#[test]
+fn off_is_off() {
+    let recorder = Recorder::off();
+    let recording = begin(&recorder, "/");
+    assert!(recording.tap(Direction::FromVisitor).is_none());
+    recording.answered(&Response::new(()), false);
+    recording.done();
+    assert!(!recorder.is_on());
+    assert_eq!(recorder.summaries(None, 9), []);
+    assert_eq!(recorder.changed_since(0).changed, []);
+    recorder.clear();
+}
