@@ -9,6 +9,7 @@
 //!   `session` answers the server on it.
 //! - `dispatch` takes each request to its [`local`] app.
 //! - [`status`] and [`requests`] are what there is to see; [`output`] shows them as lines.
+//! - [`web`] is the page and the API for browsers and programs on this machine.
 //! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
 //!   checked types; [`login`] is how a token gets into that file.
 
@@ -33,6 +34,7 @@ pub mod settings;
 pub mod status;
 mod supervise;
 mod wake;
+pub mod web;
 
 pub use client::{Client, ClientError, Config, Tunnel};
 pub use connect::Connector;

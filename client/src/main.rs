@@ -12,16 +12,19 @@ use ngrnotok::config::file;
 use ngrnotok::config::store::{self, StoreError};
 use ngrnotok::config::{self, ConfigError, Wishes, summary};
 use ngrnotok::embedded::{self, EmbeddedError};
+use ngrnotok::inspect::{Limits, Recorder};
 use ngrnotok::local::Target;
 use ngrnotok::login::{self, LoginError};
 use ngrnotok::output::{self, Form, Opening};
 use ngrnotok::settings::{OutputWord, Settings};
+use ngrnotok::web::{Shown, Web, WebError};
 use ngrnotok_common::protocol::control::StopCode;
 use ngrnotok_common::protocol::handshake::Problem;
 use ngrnotok_common::secret::{Secret, shows_token};
 use ngrnotok_common::{memory, shutdown};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 fn main() -> ExitCode {
     memory::keep_freed();
@@ -78,6 +81,8 @@ enum Failure {
     #[error("{0}")]
     Login(#[from] LoginError),
     #[error("{0}")]
+    Web(#[from] WebError),
+    #[error("{0}")]
     Embedded(#[from] EmbeddedError),
     #[error("{0}")]
     Other(String),
@@ -87,14 +92,14 @@ impl Failure {
     /// The documented exit codes.
     fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Login(LoginError::Token(_)) => 2,
+            Self::Usage(_) | Self::Login(LoginError::Token(_)) | Self::Web(WebError::Open { .. }) => 2,
             Self::Client(error) | Self::Login(LoginError::Client(error)) => match error {
                 error if is_about_the_token(error) => 3,
                 ClientError::NameTaken(_) | ClientError::TakenOver => 4,
                 ClientError::Unreachable(_) => 5,
                 _ => 1,
             },
-            Self::Login(_) | Self::Embedded(_) | Self::Other(_) => 1,
+            Self::Login(_) | Self::Web(_) | Self::Embedded(_) | Self::Other(_) => 1,
         }
     }
 }
@@ -171,6 +176,7 @@ async fn serve(
         port_was_taken: false,
         public_command: format!("{command} --server YOUR.SERVER"),
         words: words.collect(),
+        web: None,
     };
     let tunnels = tunnels.into_iter().map(|(_, tunnel)| tunnel).collect();
     if let Some(connector) = config::connector(&wishes.settings)? {
@@ -179,7 +185,7 @@ async fn serve(
             state: Some(config::sessions()),
             ..Config::new(connector, config::token(&wishes.settings)?, tunnels)
         };
-        return run(config, opening, form).await;
+        return run(config, opening, form, &wishes.settings).await;
     }
     let embedded = embedded::start().await?;
     opening.embedded_port = Some(embedded.port);
@@ -189,7 +195,7 @@ async fn serve(
     // The server outlives the client by its goodbye.
     let stop = CancellationToken::new();
     let client = async {
-        let ended = run(config, opening, form).await;
+        let ended = run(config, opening, form, &wishes.settings).await;
         stop.cancel();
         ended
     };
@@ -197,10 +203,27 @@ async fn serve(
     ended
 }
 
-async fn run(config: Config, opening: Opening, form: Form) -> Result<(), Failure> {
+async fn run(
+    config: Config,
+    mut opening: Opening,
+    form: Form,
+    settings: &Settings,
+) -> Result<(), Failure> {
+    let place = settings.web.unwrap_or_default();
+    let notes = config::web_notes();
+    let web = Web::bind(place, config::web_password(settings)?, Some(&notes)).await?;
+    opening.web = web.as_ref().map(Web::url);
     let mut client = Client::new(config)?;
     let requests = client.take_requests().expect("taken once");
     let status = client.status();
+    // Dropped when the client is gone.
+    let _web = web.map(|web| {
+        let shown = Shown {
+            status: client.status(),
+            recorder: Recorder::new(Limits::default()),
+        };
+        AbortOnDropHandle::new(tokio::spawn(web.serve(shown)))
+    });
     let mut stdout = tokio::io::stdout();
     let mut showing = std::pin::pin!(output::show(form, opening, status, requests, &mut stdout));
     let running = client.run(shutdown::signal());

@@ -69,7 +69,7 @@ const NEVER: [Rule; 7] = [
 ];
 
 /// What they may know of, and nothing else of their package.
-const ONLY: [Rule; 8] = [
+const ONLY: [Rule; 9] = [
     Rule {
         of: "server/src/registry/",
         names: &["registry", "session"],
@@ -96,7 +96,11 @@ const ONLY: [Rule; 8] = [
     },
     Rule {
         of: "client/src/settings.rs",
-        names: &["local", "proxy"],
+        names: &["local", "proxy", "web"],
+    },
+    Rule {
+        of: "client/src/web/",
+        names: &["web", "inspect", "status"],
     },
     Rule {
         of: "client/src/output.rs",
