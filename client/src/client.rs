@@ -16,8 +16,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::comeback::Comeback;
 use crate::connect::{ConnectError, Connector};
+use crate::inspect::Recorder;
 use crate::local::{Local, LocalError, Options, Target};
 use crate::requests::{self, Requests, Witness};
+use crate::resend::Resender;
 use crate::session::{self, SessionError};
 use crate::status::{Reporter, Status};
 use crate::supervise;
@@ -36,10 +38,12 @@ pub struct Config {
     pub links: NonZeroUsize,
     /// Where to keep what a restarted client needs to have its names again at once; `None`: nowhere.
     pub state: Option<PathBuf>,
+    /// What records the requests with their answers, for those who want to look.
+    pub recorder: Recorder,
 }
 
 impl Config {
-    /// One link, and nothing kept on disk.
+    /// One link, nothing recorded, and nothing kept on disk.
     pub fn new(connector: Connector, token: Option<Secret>, tunnels: Vec<Tunnel>) -> Self {
         Self {
             connector,
@@ -47,6 +51,7 @@ impl Config {
             tunnels,
             links: NonZeroUsize::MIN,
             state: None,
+            recorder: Recorder::off(),
         }
     }
 }
@@ -93,6 +98,7 @@ pub(crate) struct Shared {
     links_up: watch::Sender<usize>,
     pub(crate) sleeps: Sleeps,
     pub(crate) witness: Witness,
+    pub(crate) recorder: Recorder,
     /// Every exchange and every connection to a local app.
     pub(crate) tasks: TaskTracker,
 }
@@ -224,6 +230,7 @@ impl Client {
                 links_up: watch::Sender::new(0),
                 sleeps: Sleeps::default(),
                 witness,
+                recorder: config.recorder,
                 tasks,
             }),
             status,
@@ -234,6 +241,16 @@ impl Client {
     /// The client's state, now and whenever it changes.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
+    }
+
+    /// What records the exchanges of this client.
+    pub fn recorder(&self) -> Recorder {
+        self.shared.recorder.clone()
+    }
+
+    /// Sends recorded requests again, while the client runs.
+    pub fn resender(&self) -> Resender {
+        Resender::new(&self.shared)
     }
 
     /// The requests that go by; `None` if somebody has taken them already.

@@ -1,12 +1,14 @@
 //! What to do with a stream: the one place that decides.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use h2::RecvStream;
 use h2::ext::Protocol;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
-use ngrnotok_common::link::body::{Ahead, LinkBody, PumpError};
+use http_body::Body as _;
+use ngrnotok_common::link::body::{Ahead, PumpError};
 use ngrnotok_common::link::serving::Reply;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::protocol::stream;
@@ -14,10 +16,11 @@ use ngrnotok_common::splice::{SocketEnd, StreamEnd, splice};
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::client::Served;
+use crate::client::{Served, Shared};
+use crate::inspect::{Arrival, Direction, Heard, Origin, Recorder, Recording, Tap};
 use crate::local::refusal::{self, Looked};
-use crate::local::{Local, LocalBody, Switch, Switched, Trouble};
-use crate::requests::{Seen, Witness};
+use crate::local::{Local, LocalBody, RequestBody, Switch, Switched, Trouble};
+use crate::requests::Seen;
 
 /// Takes one request to the local app of its tunnel and carries the answer back.
 ///
@@ -26,14 +29,19 @@ use crate::requests::{Seen, Witness};
 ///
 /// Not an `async fn`: that would hold what it is given twice, and every request has one of these.
 pub(crate) fn dispatch(
-    tunnels: Arc<[Served]>,
-    witness: Witness,
+    client: &Shared,
     mut request: Request<RecvStream>,
     reply: Reply,
-) -> impl Future<Output = ()> {
+    round_trip: Option<Duration>,
+) -> impl Future<Output = ()> + use<> {
+    let (tunnels, witness) = (Arc::clone(&client.tunnels), client.witness.clone());
     let place = tunnel_of(&mut request);
     let sight = Sight::of(&request);
-    let (mut asked, ahead) = Asked::new(request, &reply);
+    let recording = match place.and_then(|place| tunnels.get(place)) {
+        Some(tunnel) => record(&client.recorder, tunnel, &request, &sight, round_trip),
+        None => Recording::off(),
+    };
+    let (mut asked, ahead) = Asked::new(request, &reply, recording.tap(Direction::FromVisitor));
     async move {
         let Some(tunnel) = place.and_then(|place| tunnels.get(place)) else {
             refuse(&reply, Cause::TunnelNotFound);
@@ -58,9 +66,11 @@ pub(crate) fn dispatch(
                     true => refusal::suspected(answer.status(), sight.uri.path()),
                     false => &[],
                 };
+                recording.answered(&answer, answer.body().is_end_stream());
                 witness.note(|| sight.with(tunnel, answer.status(), None));
                 let (head, mut body) = answer.into_parts();
-                let mut looked = Looked::new(&mut body, suspected, &refused);
+                let tap = recording.tap(Direction::FromApp);
+                let mut looked = Looked::new(&mut body, suspected, &refused, tap);
                 let answer = Response::from_parts(head, &mut looked);
                 let sent = tokio::select! {
                     sent = reply.send(answer) => sent,
@@ -68,23 +78,38 @@ pub(crate) fn dispatch(
                     never = ahead.drive() => match never {},
                 };
                 match sent {
-                    Ok(()) => tunnel.local.done(body),
-                    Err(PumpError::Body(error)) => debug!(%error, "the local app broke off"),
+                    Ok(()) => {
+                        recording.done();
+                        tunnel.local.done(body);
+                    }
+                    Err(PumpError::Body(error)) => {
+                        debug!(%error, "the local app broke off");
+                        recording.broken(&error);
+                    }
                     // The visitor has left.
                     Err(PumpError::Stream(_)) => {}
                 }
             }
             Ok(Answer::Switched(head, local, receive)) => {
+                recording.switched(&head);
                 witness.note(|| sight.with(tunnel, StatusCode::SWITCHING_PROTOCOLS, None));
                 let Ok(send) = reply.begin(head, false) else {
                     return;
                 };
-                if let Err(error) = splice(SocketEnd(local), StreamEnd::new(send, receive)).await {
-                    debug!(%error, "an upgraded stream broke");
+                let app = Heard::new(SocketEnd(local), recording.tap(Direction::FromApp));
+                let visitor = StreamEnd::new(send, receive);
+                let visitor = Heard::new(visitor, recording.tap(Direction::FromVisitor));
+                match splice(app, visitor).await {
+                    Ok(()) => recording.done(),
+                    Err(error) => {
+                        debug!(%error, "an upgraded stream broke");
+                        recording.broken(&error);
+                    }
                 }
             }
             Err(trouble) => {
                 refuse(&reply, trouble.cause);
+                recording.trouble(trouble.cause, &trouble.detail);
                 let server = refusal::behind(trouble.cause, sight.uri.path());
                 witness.note(|| sight.with(tunnel, trouble.cause.status(), Some(trouble)));
                 if let Some(server) = server
@@ -103,7 +128,7 @@ pub(crate) fn dispatch(
     reason = "the large one is the usual one, and a box would cost every request an allocation"
 )]
 enum Asked {
-    Request(Request<LinkBody>),
+    Request(Request<RequestBody>),
     /// Taken when it is asked.
     Upgrade(Option<Box<Upgrade>>),
 }
@@ -116,7 +141,7 @@ struct Upgrade {
 }
 
 impl Asked {
-    fn new(request: Request<RecvStream>, reply: &Reply) -> (Self, Ahead) {
+    fn new(request: Request<RecvStream>, reply: &Reply, tap: Option<Tap>) -> (Self, Ahead) {
         let (head, receive) = request.into_parts();
         if let Some(protocol) = head.extensions.get::<Protocol>().cloned() {
             let upgrade = Box::new(Upgrade {
@@ -128,6 +153,7 @@ impl Asked {
         }
         let body = reply.body(receive);
         let ahead = body.ahead();
+        let body = RequestBody::new(body, tap);
         (Self::Request(Request::from_parts(head, body)), ahead)
     }
 }
@@ -197,6 +223,32 @@ impl Sight {
             trouble: trouble.map(|trouble| (trouble.cause, trouble.detail)),
         }
     }
+}
+
+/// Begins to write down what came for a tunnel, if somebody wants to look.
+fn record(
+    recorder: &Recorder,
+    tunnel: &Served,
+    request: &Request<RecvStream>,
+    sight: &Sight,
+    round_trip: Option<Duration>,
+) -> Recording {
+    let (fields, protocol) = (request.headers(), request.extensions().get::<Protocol>());
+    let method = fields.get(stream::METHOD);
+    let method = method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+    recorder.begin(&Arrival {
+        tunnel: &tunnel.name,
+        at: sight.at,
+        began: sight.began,
+        origin: Origin::Visitor,
+        method: method.as_ref().unwrap_or(&sight.method),
+        uri: &sight.uri,
+        version: request.version(),
+        fields,
+        body: request.body().is_end_stream().then(Bytes::new),
+        protocol: protocol.map(Protocol::as_str),
+        round_trip,
+    })
 }
 
 /// The place of the tunnel among ours. The field is taken out: what is private to the link goes no further,

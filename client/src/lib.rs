@@ -8,6 +8,7 @@
 //! - [`connect`] opens the connection, through a [`proxy`] if need be; `supervise` keeps it open, and
 //!   `session` answers the server on it.
 //! - `dispatch` takes each request to its [`local`] app.
+//! - [`inspect`] records what goes by, and [`resend`] sends it again.
 //! - [`status`] and [`requests`] are what there is to see; [`output`] shows them as lines.
 //! - [`web`] is the page and the API for browsers and programs on this machine.
 //! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
@@ -29,6 +30,7 @@ pub mod names;
 pub mod output;
 pub mod proxy;
 pub mod requests;
+pub mod resend;
 mod session;
 pub mod settings;
 pub mod status;

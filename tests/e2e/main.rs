@@ -11,6 +11,7 @@ mod failures;
 mod forwarded;
 mod framing;
 mod http;
+mod inspect;
 mod limits;
 mod link;
 mod names;

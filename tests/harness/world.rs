@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use ngrnotok::client::{Client, ClientError, Config as ClientConfig, Tunnel};
 use ngrnotok::connect::Connector;
+use ngrnotok::inspect::Recorder;
 use ngrnotok::local::{Options, Target};
 use ngrnotok::requests::Requests;
+use ngrnotok::resend::Resender;
 use ngrnotok::status::{State, Status};
 use ngrnotok_certs::Identity;
 use ngrnotok_certs::dev::DevAuthority;
@@ -316,6 +318,10 @@ pub struct RunningClient {
     pub status: watch::Receiver<Status>,
     /// What goes by.
     pub requests: Requests,
+    /// What records it, if it was told to.
+    pub recorder: Recorder,
+    /// What sends it again.
+    pub resender: Resender,
     stop: CancellationToken,
     run: AbortOnDropHandle<Result<(), ClientError>>,
     /// Lives as long as its tunnel.
@@ -341,11 +347,14 @@ impl RunningClient {
         let mut client = Client::new(config)?;
         let status = client.status();
         let requests = client.take_requests().expect("taken once");
+        let (recorder, resender) = (client.recorder(), client.resender());
         let stop = CancellationToken::new();
         let run = TaskTracker::new().spawn(client.run(stop.clone().cancelled_owned()));
         Ok(Self {
             status,
             requests,
+            recorder,
+            resender,
             stop,
             run: AbortOnDropHandle::new(run),
             app: None,

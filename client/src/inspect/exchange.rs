@@ -62,7 +62,8 @@ pub struct Exchange {
 }
 
 /// Whence a request came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// From a visitor.
     #[default]
@@ -139,7 +140,8 @@ impl Captured {
 }
 
 /// How an exchange stands.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// It goes on.
     #[default]
@@ -149,13 +151,13 @@ pub enum State {
     /// The answer broke off. Why, one line.
     Broken(String),
     /// The local app gave no answer. Why, and the particulars.
-    Trouble(Cause, String),
+    Trouble(#[serde(with = "code")] Cause, String),
     /// The visitor did not wait for the end.
     VisitorLeft,
 }
 
 /// When what happened, counted from the request's arrival at this client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Timing {
     /// The request's body had ended.
     pub request_ended: Option<Duration>,
@@ -170,7 +172,8 @@ pub struct Timing {
 }
 
 /// What travels in an exchange.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A request and its answer.
     #[default]
@@ -199,7 +202,8 @@ pub struct Message {
 }
 
 /// Who says something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// The visitor.
     FromVisitor,
@@ -208,7 +212,8 @@ pub enum Direction {
 }
 
 /// What a message is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MessageKind {
     /// A WebSocket's text.
     Text,
@@ -223,6 +228,8 @@ pub enum MessageKind {
         /// The code, where one was given.
         code: Option<u16>,
     },
+    /// A WebSocket's message that cannot be unpacked: it, or one before it, is too large or broken.
+    Packed,
     /// A server-sent event; its data is the payload.
     Event {
         /// Its type, `message` if it has none of its own.
@@ -235,4 +242,19 @@ pub enum MessageKind {
         /// The payload is packed in the way that `grpc-encoding` names.
         compressed: bool,
     },
+}
+
+/// A cause by its code.
+mod code {
+    use ngrnotok_common::protocol::cause::Cause;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(cause: &Cause, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(cause.code())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Cause, D::Error> {
+        let code = String::deserialize(from)?;
+        Cause::from_code(code.as_bytes()).ok_or_else(|| serde::de::Error::custom("unknown cause"))
+    }
 }

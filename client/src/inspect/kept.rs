@@ -14,8 +14,10 @@ use ngrnotok_common::hostname::Name;
 use tokio::time::Instant;
 
 use super::exchange::{
-    Answer, Captured, Exchange, ExchangeId, Kind, Message, Origin, Request, State, Timing,
+    Answer, Captured, Direction, Exchange, ExchangeId, Kind, Message, Origin, Request, State,
+    Timing,
 };
+use super::reader::Reader;
 use super::recorder::Summary;
 
 /// The place of one exchange. Whoever writes it down has it, too, and finds it empty when there was no room
@@ -80,6 +82,8 @@ pub(super) struct Kept {
     pub(super) messages: VecDeque<Message>,
     pub(super) messages_size: usize,
     pub(super) messages_gone: u64,
+    /// What finds messages, in what the visitor says and in what the app says.
+    pub(super) readers: [Option<Box<Reader>>; 2],
 }
 
 #[derive(Debug)]
@@ -118,6 +122,7 @@ impl Kept {
             messages: VecDeque::new(),
             messages_size: 0,
             messages_gone: 0,
+            readers: [None, None],
         }
     }
 
@@ -167,6 +172,30 @@ impl Kept {
         }
     }
 
+    /// Looks for messages in what has come. True if there are any.
+    pub(super) fn read(&mut self, direction: Direction, chunk: &[u8], limit: usize) -> bool {
+        let Some(mut reader) = self.readers[direction as usize].take() else {
+            return false;
+        };
+        let at = self.began.elapsed();
+        let mut any = false;
+        let read = reader.read(chunk, limit, &mut |kind, payload| {
+            any = true;
+            let message = Message {
+                at,
+                direction,
+                kind,
+                payload,
+            };
+            self.message(message, limit);
+        });
+        // What it does not understand it will not understand later.
+        if read.is_ok() {
+            self.readers[direction as usize] = Some(reader);
+        }
+        any
+    }
+
     /// Brings `all` up to date with what this counts for now.
     pub(super) fn count(&mut self, all: &AtomicUsize) {
         let size = self.measured();
@@ -190,6 +219,18 @@ impl Kept {
             + answer
             + self.messages.capacity() * size_of::<Message>()
             + self.messages_size
+            + self
+                .readers
+                .iter()
+                .flatten()
+                .map(|reader| reader.size())
+                .sum::<usize>()
+    }
+
+    /// Whether the bytes are those of another protocol by now.
+    pub(super) fn has_switched(&self) -> bool {
+        let answer = self.answer.as_ref();
+        answer.is_some_and(|answer| answer.status == StatusCode::SWITCHING_PROTOCOLS)
     }
 
     pub(super) fn view(&self, id: ExchangeId) -> Exchange {

@@ -1,25 +1,33 @@
 //! What went through the tunnels, for those who want to look: recorded as it flows, in bounded memory.
 //!
-//! [`Exchange`] is what is known of one request and its answer, [`Recorder`] keeps the newest of them,
+//! [`Exchange`] is what is known of one request and its answer, [`Recorder`] keeps the newest of them
+//! (with [`Keep`] also in a file),
 //! `recording` is the hand that writes one down while it goes on, `kept` the form in which it lies in
-//! memory. [`mask`] hides what is secret, [`decoded`] unpacks a body; neither touches what is recorded.
+//! memory; `reader` finds the messages of `events`, `grpc` and `websocket` in it. [`mask`] hides what is secret, [`decoded`] unpacks a body; neither touches what is recorded.
 //!
 //! Recording never holds up a visitor: nothing in here waits, a body is copied up to a limit, and what
 //! is too much leaves with the oldest exchange.
 
-#![allow(dead_code, reason = "nobody writes yet: dispatch is next")]
-
 mod decode;
+mod events;
 mod exchange;
+mod grpc;
+mod heard;
 mod kept;
 mod mask;
+mod reader;
 mod recorder;
 mod recording;
+mod store;
+mod websocket;
 
 pub use decode::{Decoded, decoded};
 pub use exchange::{
     Answer, Captured, Direction, Exchange, ExchangeId, Kind, Message, MessageKind, Origin, Request,
     State, Timing,
 };
+pub(crate) use heard::Heard;
 pub use mask::{MASK, SECRET, mask};
 pub use recorder::{Changes, Limits, Recorder, Summary};
+pub(crate) use recording::{Arrival, Recording, Tap};
+pub use store::{Keep, KeepError};

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::exchange::{Exchange, ExchangeId, Kind, Origin, State, Timing};
 use super::kept::{Kept, Slot};
 use super::recording::{Arrival, Recording};
+use super::store::{Keep, KeepError, Store};
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +50,13 @@ pub(super) struct Records {
     news: watch::Sender<u64>,
     /// Locked before that of a slot, never after it.
     ring: Mutex<Ring>,
+    store: Option<Store>,
 }
 
 #[derive(Debug)]
 struct Ring {
     next: u64,
-    /// In the order of their numbers, without a gap.
+    /// In the order of their numbers.
     slots: VecDeque<Arc<Slot>>,
 }
 
@@ -100,16 +102,38 @@ pub struct Changes {
 impl Recorder {
     /// Records within these limits.
     pub fn new(limits: Limits) -> Self {
-        Self(Some(Arc::new(Records {
-            limits,
-            size: AtomicUsize::new(0),
-            revision: AtomicU64::new(0),
-            news: watch::Sender::new(0),
-            ring: Mutex::new(Ring {
-                next: 1,
-                slots: VecDeque::new(),
-            }),
-        })))
+        Self(Some(Arc::new(Records::new(limits, 1, None))))
+    }
+
+    /// Records within these limits, and keeps in a file what is over. What the file holds already is there
+    /// from the start. Blocks on the disk.
+    pub fn kept(limits: Limits, keep: &Keep) -> Result<Self, KeepError> {
+        let (store, known) = Store::open(keep, limits.total_bytes)?;
+        let records = Records::new(limits, known.last + 1, Some(store));
+        for exchange in known.exchanges {
+            let id = exchange.id;
+            let mut kept = Kept::of(exchange, limits.body_bytes);
+            kept.count(&records.size);
+            kept.changed = records.next_revision();
+            let slot = Arc::new(Slot::new(id, kept));
+            records.ring().slots.push_back(slot);
+        }
+        records.make_room();
+        Ok(Self(Some(Arc::new(records))))
+    }
+
+    /// Resolves when all that is over by now is in the file, if there is one. Cancel safety: safe.
+    pub async fn saved(&self) {
+        let store = self.0.as_ref().and_then(|records| records.store.as_ref());
+        if let Some(told) = store.and_then(Store::saved) {
+            let _ = told.await;
+        }
+    }
+
+    /// How many exchanges are not in the file, because it could not be written to or not fast enough.
+    pub fn missed(&self) -> u64 {
+        let store = self.0.as_ref().and_then(|records| records.store.as_ref());
+        store.map_or(0, Store::missed)
     }
 
     /// Records nothing, at no cost.
@@ -178,7 +202,13 @@ impl Recorder {
         let Some(records) = &self.0 else {
             return;
         };
-        let slots = std::mem::take(&mut records.ring().slots);
+        let (slots, last) = {
+            let mut ring = records.ring();
+            (std::mem::take(&mut ring.slots), ExchangeId(ring.next - 1))
+        };
+        if let Some(store) = &records.store {
+            store.clear(last);
+        }
         for slot in slots {
             slot.forget(&records.size);
         }
@@ -190,7 +220,9 @@ impl Recorder {
     pub fn insert(&self, exchange: Exchange) -> Option<ExchangeId> {
         let records = self.0.as_ref()?;
         let kept = Kept::of(exchange, records.limits.body_bytes);
-        Some(records.add(kept).id)
+        let slot = records.add(kept);
+        records.over(&slot);
+        Some(slot.id)
     }
 
     /// The number of the last change, now and whenever it grows. Many changes may come as one.
@@ -204,6 +236,18 @@ impl Recorder {
             }
             // It never changes, and its receiver is told so.
             None => watch::channel(0).1,
+        }
+    }
+
+    /// The exchange once it is over; `None` if it is gone. Cancel safety: safe.
+    pub async fn ended(&self, id: ExchangeId) -> Option<Exchange> {
+        let mut revision = self.revision();
+        loop {
+            let slot = self.0.as_ref()?.ring().find(id)?;
+            if slot.lock().state != State::Open {
+                return Some(slot.view());
+            }
+            revision.changed().await.ok()?;
         }
     }
 
@@ -271,6 +315,27 @@ impl Ring {
 }
 
 impl Records {
+    fn new(limits: Limits, next: u64, store: Option<Store>) -> Self {
+        Self {
+            limits,
+            size: AtomicUsize::new(0),
+            revision: AtomicU64::new(0),
+            news: watch::Sender::new(0),
+            ring: Mutex::new(Ring {
+                next,
+                slots: VecDeque::new(),
+            }),
+            store,
+        }
+    }
+
+    /// An exchange is over.
+    pub(super) fn over(&self, slot: &Arc<Slot>) {
+        if let Some(store) = &self.store {
+            store.write(slot);
+        }
+    }
+
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().expect("nothing panics under this lock")
     }
@@ -291,20 +356,21 @@ impl Records {
         slot
     }
 
-    /// Writes something down, unless there is no room for this exchange any more. `news`: those who look
-    /// are to be told.
-    pub(super) fn write(&self, slot: &Slot, news: bool, change: impl FnOnce(&mut Kept)) {
-        {
+    /// Writes something down, unless there is no room for this exchange any more. `change` says whether
+    /// those who look are to be told.
+    pub(super) fn write(&self, slot: &Slot, change: impl FnOnce(&mut Kept) -> bool) {
+        let news = {
             let mut kept = slot.lock();
             if kept.gone {
                 return;
             }
-            change(&mut kept);
+            let news = change(&mut kept);
             kept.count(&self.size);
             if news {
                 kept.changed = self.next_revision();
             }
-        }
+            news
+        };
         self.make_room();
         if news {
             self.tell();

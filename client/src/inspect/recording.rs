@@ -4,15 +4,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::HeaderName;
-use http::{HeaderMap, Method, Response, Uri, Version};
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, SEC_WEBSOCKET_EXTENSIONS};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
+use http_body::Frame;
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::protocol::cause::Cause;
 use tokio::time::Instant;
 
-use super::exchange::{Direction, Origin, State, Timing};
+use super::events::Events;
+use super::exchange::{Direction, Kind, Origin, State, Timing};
+use super::grpc::Grpc;
 use super::kept::{Fields, Kept, KeptAnswer, Slot};
+use super::reader::Reader;
 use super::recorder::Records;
+use super::websocket::{self, Frames};
 
 /// A request as it arrives.
 #[derive(Debug)]
@@ -25,25 +31,28 @@ pub(crate) struct Arrival<'a> {
     pub(crate) uri: &'a Uri,
     pub(crate) version: Version,
     pub(crate) fields: &'a HeaderMap,
-    /// It has no body.
-    pub(crate) bodiless: bool,
+    /// Its body, if it is here already.
+    pub(crate) body: Option<Bytes>,
+    /// The protocol to which it wants to switch.
+    pub(crate) protocol: Option<&'a str>,
     /// Of the link that it came on.
     pub(crate) round_trip: Option<Duration>,
 }
 
 /// The hand that writes one exchange down. Dropped before the end it notes that the visitor has left.
 #[derive(Debug)]
-pub(crate) struct Recording(Option<Box<Pen>>);
+pub(crate) struct Recording(Option<Arc<Pen>>);
 
 /// Writes into one place.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Pen {
     records: Arc<Records>,
     slot: Arc<Slot>,
 }
 
 impl Recording {
-    pub(super) fn off() -> Self {
+    /// Of what is not recorded.
+    pub(crate) fn off() -> Self {
         Self(None)
     }
 
@@ -64,11 +73,24 @@ impl Recording {
             },
             ..Kept::new(tunnel.clone(), at, began)
         };
-        if arrival.bodiless {
+        if let Some(body) = &arrival.body {
+            kept.body.push(body, records.limits.body_bytes);
             kept.body.end(true);
             kept.timing.request_ended = Some(Duration::ZERO);
         }
-        Self(Some(Box::new(Pen {
+        match arrival.protocol {
+            Some(protocol) if protocol.eq_ignore_ascii_case("websocket") => {
+                kept.kind = Kind::WebSocket;
+            }
+            Some(protocol) => kept.kind = Kind::Upgraded(protocol.to_owned()),
+            None if is_grpc(arrival.fields) => {
+                kept.kind = Kind::Grpc;
+                let grpc = || Some(Box::new(Reader::Grpc(Grpc::default())));
+                kept.readers = [grpc(), grpc()];
+            }
+            None => {}
+        }
+        Self(Some(Arc::new(Pen {
             records: Arc::clone(records),
             slot: records.add(kept),
         })))
@@ -82,7 +104,7 @@ impl Recording {
     /// What copies one of its bodies.
     pub(crate) fn tap(&self, direction: Direction) -> Option<Tap> {
         self.0.as_ref().map(|pen| Tap {
-            pen: Pen::clone(pen),
+            pen: Arc::clone(pen),
             direction,
         })
     }
@@ -93,7 +115,7 @@ impl Recording {
             return;
         };
         let fields = Fields::of(answer.headers());
-        pen.write(true, |kept| {
+        pen.write(|kept| {
             kept.timing.answered = Some(kept.began.elapsed());
             let mut head = KeptAnswer {
                 status: answer.status(),
@@ -106,7 +128,38 @@ impl Recording {
                 head.body.end(true);
             }
             kept.answer = Some(head);
+            let fields = answer.headers();
+            if kept.kind == Kind::Plain && is_event_stream(fields) {
+                kept.kind = Kind::Events;
+                let events = Reader::Events(Events::default());
+                kept.readers[Direction::FromApp as usize] = Some(Box::new(events));
+            }
         });
+    }
+
+    /// The app has switched to the protocol that was asked for.
+    pub(crate) fn switched(&self, answer: &Response<()>) {
+        let Some(pen) = &self.0 else {
+            return;
+        };
+        self.answered(answer, false);
+        pen.write(|kept| {
+            if let Some(answer) = &mut kept.answer {
+                answer.status = StatusCode::SWITCHING_PROTOCOLS;
+            }
+            if kept.kind == Kind::WebSocket {
+                let agreed = answer.headers().get(SEC_WEBSOCKET_EXTENSIONS);
+                let agreed = agreed.and_then(|agreed| agreed.to_str().ok());
+                let (visitors, apps) = websocket::packing(agreed.unwrap_or_default());
+                kept.readers = [visitors, apps]
+                    .map(|packing| Some(Box::new(Reader::Frames(Frames::new(packing)))));
+            }
+        });
+    }
+
+    /// Whether there is somebody to write for: the exchange is recorded, and there is still room for it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.0.as_ref().is_some_and(|pen| !pen.slot.lock().gone)
     }
 
     /// The visitor has the whole answer.
@@ -140,47 +193,80 @@ impl Drop for Recording {
 }
 
 impl Pen {
-    fn write(&self, news: bool, change: impl FnOnce(&mut Kept)) {
-        self.records.write(&self.slot, news, change);
+    fn write(&self, change: impl FnOnce(&mut Kept)) {
+        self.write_if(|kept| {
+            change(kept);
+            true
+        });
+    }
+
+    /// `change` says whether those who look are to be told.
+    fn write_if(&self, change: impl FnOnce(&mut Kept) -> bool) {
+        self.records.write(&self.slot, change);
     }
 
     fn end(&self, state: State) {
-        self.write(true, |kept| {
+        self.write(|kept| {
             let complete = state == State::Done;
             kept.timing.ended = Some(kept.began.elapsed());
             kept.state = state;
+            kept.readers[Direction::FromApp as usize] = None;
             if let Some(answer) = &mut kept.answer {
                 answer.body.end(complete);
             }
         });
+        self.records.over(&self.slot);
     }
 }
 
 /// Copies a body as it flows.
 #[derive(Debug)]
 pub(crate) struct Tap {
-    pen: Pen,
+    pen: Arc<Pen>,
     direction: Direction,
 }
 
 impl Tap {
+    /// What a body has said next.
+    pub(crate) fn frame<E>(&self, next: Option<Result<&Frame<Bytes>, E>>) {
+        match next {
+            Some(Ok(frame)) => {
+                if let Some(chunk) = frame.data_ref() {
+                    self.data(chunk);
+                } else if let Some(fields) = frame.trailers_ref() {
+                    self.trailers(fields);
+                }
+            }
+            Some(Err(_)) => {}
+            None => self.ended(),
+        }
+    }
+
     /// More of the body.
     pub(crate) fn data(&self, chunk: &[u8]) {
         let limit = self.pen.records.limits.body_bytes;
-        self.pen.write(false, |kept| match self.direction {
-            Direction::FromVisitor => kept.body.push(chunk, limit),
-            Direction::FromApp => {
-                if let Some(answer) = &mut kept.answer {
-                    answer.body.push(chunk, limit);
+        self.pen.write_if(|kept| {
+            // The bytes of another protocol are no body; they are counted.
+            let of_body = match &kept.kind {
+                Kind::WebSocket | Kind::Upgraded(_) if kept.has_switched() => 0,
+                _ => limit,
+            };
+            match self.direction {
+                Direction::FromVisitor => kept.body.push(chunk, of_body),
+                Direction::FromApp => {
+                    if let Some(answer) = &mut kept.answer {
+                        answer.body.push(chunk, of_body);
+                    }
                 }
             }
+            kept.read(self.direction, chunk, limit)
         });
     }
 
     /// The fields after the body.
     pub(crate) fn trailers(&self, fields: &HeaderMap) {
         let fields = Some(Fields::of(fields));
-        self.pen.write(false, |kept| match self.direction {
+        self.pen.write(|kept| match self.direction {
             Direction::FromVisitor => kept.trailers = fields,
             Direction::FromApp => {
                 if let Some(answer) = &mut kept.answer {
@@ -192,8 +278,9 @@ impl Tap {
 
     /// The body has come to its end.
     pub(crate) fn ended(&self) {
-        self.pen.write(true, |kept| match self.direction {
+        self.pen.write(|kept| match self.direction {
             Direction::FromVisitor if !kept.body.has_ended() => {
+                kept.readers[Direction::FromVisitor as usize] = None;
                 kept.timing.request_ended = Some(kept.began.elapsed());
                 kept.body.end(true);
             }
@@ -205,6 +292,23 @@ impl Tap {
             }
         });
     }
+}
+
+fn is_grpc(fields: &HeaderMap) -> bool {
+    fields.get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        // The text form is in base64.
+        kind.starts_with(b"application/grpc") && !kind.starts_with(b"application/grpc-web-text")
+    })
+}
+
+/// One that is packed cannot be read as it goes by.
+fn is_event_stream(fields: &HeaderMap) -> bool {
+    const TYPE: &[u8] = b"text/event-stream";
+    let kind = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.and_then(|kind| kind.get(..TYPE.len()))
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(TYPE))
+        && !fields.contains_key(CONTENT_ENCODING)
 }
 
 /// The first of them is whom the server calls the visitor.

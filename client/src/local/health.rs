@@ -5,11 +5,10 @@ use std::time::Duration;
 use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{Request, Uri};
-use ngrnotok_common::link::body::LinkBody;
 use tokio::time::timeout;
 
 use super::dial::Offer;
-use super::{Local, Target};
+use super::{Local, RequestBody, Target};
 
 /// An app that needs longer for an answer is not well: 5 s.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -29,7 +28,7 @@ impl Local {
     }
 
     async fn answers(&self, path: &PathAndQuery) -> bool {
-        let mut request = Request::new(LinkBody::none());
+        let mut request = Request::new(RequestBody::none());
         *request.uri_mut() = Uri::from(path.clone());
         let host = self.rewrite.own_host().clone();
         request.headers_mut().insert(HOST, host);

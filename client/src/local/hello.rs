@@ -4,13 +4,14 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
-use ngrnotok_common::link::body::LinkBody;
+
+use super::RequestBody;
 
 /// How much of a body is read to be counted: 1 MiB.
 const BODY_LIMIT: usize = 1024 * 1024;
 
 /// Answers a request with itself: a page for browsers, plain text for everybody else.
-pub(super) async fn answer(request: Request<LinkBody>) -> Response<Full<Bytes>> {
+pub(super) async fn answer(request: Request<RequestBody>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, BODY_LIMIT).collect().await {
         Ok(body) => match body.to_bytes().len() {

@@ -16,7 +16,6 @@ use hyper::client::conn::http1;
 use hyper::ext::on_informational;
 use hyper_util::rt::TokioIo;
 use ngrnotok_common::headers;
-use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::link::calling::AnswerBody;
 use ngrnotok_common::link::open::in_words;
 use ngrnotok_common::link::serving::Reply;
@@ -24,6 +23,7 @@ use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::socket::Socket;
 use tokio_util::task::TaskTracker;
 
+use super::body::RequestBody;
 use super::dial::{Dialer, LocalError, Offer, Spoken};
 use super::hangup::Listening;
 use super::pool::{Connection, Pool};
@@ -104,7 +104,7 @@ impl Local {
     /// app sees its caller leave.
     pub async fn exchange(
         &self,
-        request: &mut Request<LinkBody>,
+        request: &mut Request<RequestBody>,
         interim: Option<Reply>,
     ) -> Result<Response<LocalBody>, Trouble> {
         if *self.target() == Target::Hello {
@@ -195,7 +195,7 @@ impl Local {
     /// HTTP/2 if the app speaks it. What it speaks over TLS is known once ALPN has found it out.
     async fn send_either(
         &self,
-        request: &mut Request<LinkBody>,
+        request: &mut Request<RequestBody>,
         interim: Option<Reply>,
     ) -> Result<Response<LocalBody>, Trouble> {
         if self.speaks_http2.load(Ordering::Relaxed) {
@@ -221,7 +221,7 @@ impl Local {
 
     async fn send_http2<D>(
         &self,
-        request: &mut Request<LinkBody>,
+        request: &mut Request<RequestBody>,
         interim: Option<Reply>,
         dial: impl FnOnce() -> D,
     ) -> Result<Response<LocalBody>, Trouble>
@@ -244,7 +244,7 @@ impl Local {
     /// Sends a request on `connection`, on one from the pool, or on a fresh one.
     async fn send_http1(
         &self,
-        request: &mut Request<LinkBody>,
+        request: &mut Request<RequestBody>,
         interim: Option<Reply>,
         connection: Option<(Connection, bool)>,
     ) -> Result<Response<LocalBody>, Trouble> {
@@ -278,7 +278,7 @@ impl Local {
     pub(super) async fn send_on(
         &self,
         connection: Option<(Connection, bool)>,
-        request: &mut Request<LinkBody>,
+        request: &mut Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Connection), Trouble> {
         let mut known = connection.or_else(|| self.pool.take());
         loop {
@@ -326,16 +326,16 @@ impl Local {
 }
 
 /// Takes a request out of its place.
-fn taken(request: &mut Request<LinkBody>) -> Request<LinkBody> {
-    std::mem::replace(request, Request::new(LinkBody::none()))
+fn taken(request: &mut Request<RequestBody>) -> Request<RequestBody> {
+    std::mem::replace(request, Request::new(RequestBody::none()))
 }
 
 /// A copy of a request that may be sent twice (RFC 9110 §9.2.2) and has no body that could be spent.
-fn repeatable(request: &Request<LinkBody>) -> Option<Box<Request<LinkBody>>> {
+fn repeatable(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
     if !request.method().is_idempotent() || !request.body().is_end_stream() {
         return None;
     }
-    let mut again = Box::new(Request::new(LinkBody::none()));
+    let mut again = Box::new(Request::new(RequestBody::none()));
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();

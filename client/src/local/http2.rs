@@ -1,7 +1,6 @@
 //! A local app that speaks HTTP/2: one connection for all requests, opened when the first one comes.
 
 use http::{Request, Response};
-use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::link::calling::{AnswerBody, Calling, ExchangeError, Requests, exchange};
 use ngrnotok_common::link::settings::server_end;
 use ngrnotok_common::protocol::cause::Cause;
@@ -9,7 +8,7 @@ use ngrnotok_common::socket::Socket;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
-use super::{Target, Trouble};
+use super::{RequestBody, Target, Trouble};
 
 /// The one connection, while it lasts.
 #[derive(Debug, Default)]
@@ -49,7 +48,7 @@ impl Shared {
 /// Sends a request on the connection.
 pub(super) async fn send(
     requests: Requests,
-    request: Request<LinkBody>,
+    request: Request<RequestBody>,
     interim: &mut (dyn FnMut(Response<()>) + Send),
     tasks: &TaskTracker,
     target: &Target,

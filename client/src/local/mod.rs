@@ -1,12 +1,13 @@
 //! The app on the developer's port.
 //!
 //! [`Target`] says where it is, `dial` opens a connection to it, `pool` keeps the ones that can be used
-//! again, `http` has the exchange itself (`http2` for apps that speak it), `rewrite` joins the public
+//! again, `body` is what a request brings, `http` has the exchange itself (`http2` for apps that speak it), `rewrite` joins the public
 //! origin with the app's own, `webpack` also within its scripts, `upgrade` has the exchange that leaves HTTP,
 //! [`Trouble`] says what went wrong, in words for the developer.
 //! The target is fixed when the client starts: nothing that a visitor or the server sends can make the
 //! client dial anything else.
 
+mod body;
 mod dial;
 mod hangup;
 mod health;
@@ -21,6 +22,7 @@ mod trouble;
 mod upgrade;
 mod webpack;
 
+pub use self::body::{Ready, RequestBody, Tapped};
 pub use self::http::{BodyError, Local, LocalBody, Options, Protocol};
 pub use dial::LocalError;
 pub use rewrite::{HostHeader, InvalidHostHeader};

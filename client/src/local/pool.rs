@@ -7,8 +7,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
-use ngrnotok_common::link::body::LinkBody;
 use tokio::time::Instant;
+
+use super::RequestBody;
 
 /// Idle connections kept: 256, a few kilobytes each.
 const KEPT: usize = 256;
@@ -20,7 +21,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const FRESH: Duration = Duration::from_millis(500);
 
 /// A connection to the local app.
-pub(super) type Connection = SendRequest<LinkBody>;
+pub(super) type Connection = SendRequest<RequestBody>;
 
 #[derive(Debug, Default)]
 pub(super) struct Pool {

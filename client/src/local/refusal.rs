@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use ngrnotok_common::protocol::cause::Cause;
 
 use super::{BodyError, LocalBody};
+use crate::inspect::Tap;
 
 /// What a dev server says, and which one.
 pub type Refusal = (&'static str, &'static str);
@@ -57,18 +58,26 @@ pub struct Looked<'a> {
     suspected: &'static [Refusal],
     /// Called with the dev server's name when it refuses.
     found: Found<'a>,
+    /// Records it, too.
+    tap: Option<Tap>,
 }
 
 /// Hears which dev server refuses.
 pub type Found<'a> = &'a (dyn Fn(&'static str) + Send + Sync);
 
 impl<'a> Looked<'a> {
-    /// Looks for these refusals in a body.
-    pub fn new(body: &'a mut LocalBody, suspected: &'static [Refusal], found: Found<'a>) -> Self {
+    /// Looks for these refusals in a body. `tap` records it.
+    pub(crate) fn new(
+        body: &'a mut LocalBody,
+        suspected: &'static [Refusal],
+        found: Found<'a>,
+        tap: Option<Tap>,
+    ) -> Self {
         Self {
             body,
             suspected,
             found,
+            tap,
         }
     }
 }
@@ -88,6 +97,9 @@ impl Body for Looked<'_> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = Pin::new(&mut *self.body).poll_frame(cx);
+        if let (Some(tap), Poll::Ready(frame)) = (&self.tap, &frame) {
+            tap.frame(frame.as_ref().map(Result::as_ref));
+        }
         if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(chunk) = frame.data_ref()
             && let suspected = std::mem::take(&mut self.suspected)

@@ -6,7 +6,6 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING, UP
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use ngrnotok_common::headers;
-use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::protocol::stream;
 use ngrnotok_common::rewound::Rewound;
@@ -14,7 +13,7 @@ use ngrnotok_common::socket::Socket;
 
 use super::hangup::Listening;
 use super::http::{Local, LocalBody, in_http1};
-use super::{Target, Trouble};
+use super::{RequestBody, Target, Trouble};
 
 const WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 
@@ -42,7 +41,7 @@ impl Local {
         *request.method_mut() = method
             .and_then(|method| Method::from_bytes(method.as_bytes()).ok())
             .unwrap_or(Method::GET);
-        let mut request = request.map(|()| LinkBody::none());
+        let mut request = request.map(|()| RequestBody::none());
         if *self.target() == Target::Hello {
             let answer = self.exchange(&mut request, None).await;
             return answer.map(Switch::Refused);

@@ -153,6 +153,7 @@ pub(crate) async fn serve(
         .map_err(silent)??
         .ok_or(SessionError::Protocol("closed the link before it was up"))?;
     let latency = link.latency();
+    let round_trip = latency.clone();
     let _up = client.link_is_up();
     let context = control::Context {
         client,
@@ -172,9 +173,7 @@ pub(crate) async fn serve(
             biased;
             incoming = link.accept() => match incoming {
                 Ok(Some((request, reply))) => {
-                    let tunnels = Arc::clone(&client.tunnels);
-                    let witness = client.witness.clone();
-                    client.tasks.spawn(dispatch(tunnels, witness, request, reply));
+                    client.tasks.spawn(dispatch(client, request, reply, round_trip.last()));
                 }
                 // Any end of the connection is a good one to HTTP/2; the conversation knows better.
                 Ok(None) if talking => {

@@ -32,13 +32,34 @@ fn begin(recorder: &Recorder, path: &str) -> Recording {
         uri: &uri,
         version: Version::HTTP_2,
         fields: &fields,
-        bodiless: false,
+        body: None,
+        protocol: None,
         round_trip: Some(Duration::from_millis(9)),
     })
 }
 
 fn tap(recording: &Recording, direction: Direction) -> Tap {
     recording.tap(direction).unwrap()
+}
+
+/// A WebSocket that has been agreed to.
+fn websocket(recorder: &Recorder) -> Recording {
+    let uri = Uri::from_static("https://app.tunnel.test/socket");
+    let recording = recorder.begin(&Arrival {
+        tunnel: &"app".parse().unwrap(),
+        at: SystemTime::UNIX_EPOCH,
+        began: Instant::now(),
+        origin: Origin::Visitor,
+        method: &Method::GET,
+        uri: &uri,
+        version: Version::HTTP_2,
+        fields: &HeaderMap::new(),
+        body: None,
+        protocol: Some("websocket"),
+        round_trip: None,
+    });
+    recording.switched(&Response::new(()));
+    recording
 }
 
 /// One exchange with bodies of this length each.
@@ -141,6 +162,56 @@ fn many_that_go_on_at_once_have_to_share_too() {
     drop((taps, all));
     recorder.clear();
     assert_eq!(recorder.size(), 0, "all is accounted for");
+}
+
+#[test]
+fn ten_gigabytes_pass_within_the_limit() {
+    const MIB: usize = KIB * KIB;
+    let recorder = Recorder::new(Limits::default());
+    // A piece that is already in memory costs nothing to send, so this is all the recorder's own time.
+    let piece = Bytes::from(vec![7; 64 * KIB]);
+    for _ in 0..1280 {
+        let recording = begin(&recorder, "/");
+        recording.answered(&Response::new(()), false);
+        let answer = tap(&recording, Direction::FromApp);
+        for _ in 0..128 {
+            answer.data(&piece);
+            assert!(recorder.size() <= 64 * MIB);
+        }
+        recording.done();
+    }
+    let left = recorder.summaries(None, usize::MAX);
+    assert!((60..=64).contains(&left.len()), "{}", left.len());
+    assert!(left.iter().all(|one| one.answer_bytes == 8 * MIB as u64));
+    let body = recorder.get(left[0].id).unwrap().answer.unwrap().body;
+    assert_eq!((body.bytes.len(), body.is_cut()), (MIB, true));
+}
+
+#[test]
+fn ten_thousand_exchanges_fit() {
+    let recorder = Recorder::new(Limits::default());
+    for _ in 0..10_000 {
+        exchange(&recorder, "/some/path", 100);
+    }
+    assert_eq!(recorder.summaries(None, usize::MAX).len(), 10_000);
+    assert_eq!(recorder.changed_since(0).changed.len(), 10_000);
+}
+
+#[test]
+fn messages_have_to_share_what_a_body_may_have() {
+    let recorder = small();
+    let recording = websocket(&recorder);
+    let app = tap(&recording, Direction::FromApp);
+    for n in 0..2000_u32 {
+        let text = format!("{n:0100}");
+        app.data(&[&[0x81, 100][..], text.as_bytes()].concat());
+        assert!(recorder.size() <= 64 * KIB);
+    }
+    let found = recorder.get(recording.id().unwrap()).unwrap();
+    let newest = found.messages.last().unwrap();
+    assert_eq!(newest.payload.bytes, format!("{:0100}", 1999));
+    assert_eq!(found.messages.len() as u64 + found.messages_gone, 2000);
+    assert!(found.messages.len() > 50);
 }
 
 #[test]
