@@ -11,9 +11,11 @@
 //! - [`inspect`] records what goes by, and [`resend`] sends it again.
 //! - [`status`] and [`requests`] are what there is to see; [`output`] shows them as lines.
 //! - [`web`] is the page and the API for browsers and programs on this machine.
+//! - [`ask`] are the commands that ask such an API.
 //! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
 //!   checked types; [`login`] is how a token gets into that file.
 
+pub mod ask;
 mod backoff;
 pub mod cli;
 pub mod client;

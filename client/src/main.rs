@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::CommandFactory as _;
+use ngrnotok::ask::{self, AskError};
 use ngrnotok::cli::{Cli, Command, ConfigCommand, Http, Start};
 use ngrnotok::client::{Client, ClientError, Config, Tunnel};
 use ngrnotok::config::file;
@@ -23,6 +24,7 @@ use ngrnotok_common::protocol::handshake::Problem;
 use ngrnotok_common::secret::{Secret, shows_token};
 use ngrnotok_common::{memory, shutdown};
 use thiserror::Error;
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -41,6 +43,22 @@ fn main() -> ExitCode {
         }
         Some(Command::Http(args)) => block_on(http(config, args)),
         Some(Command::Start(args)) => block_on(start(config, args)),
+        Some(Command::Status(words)) => block_on(async {
+            print(&ask::status(&config::web_notes(), &words).await?).await
+        }),
+        Some(Command::Logs(words)) => block_on(async {
+            let mut stdout = tokio::io::stdout();
+            match ask::logs(&config::web_notes(), &words, &mut stdout).await {
+                Err(AskError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                done => Ok(done?),
+            }
+        }),
+        Some(Command::Resend(words)) => block_on(async {
+            print(&ask::resend(&config::web_notes(), &words).await?).await
+        }),
+        Some(Command::WaitForRequest(words)) => block_on(async {
+            print(&ask::wait_for_request(&config::web_notes(), &words).await?).await
+        }),
         Some(Command::Login(given)) => block_on(log_in(config, given)),
         Some(Command::Logout) => log_out(config),
         Some(Command::Config(ConfigCommand::Check(given))) => check(config, *given),
@@ -53,6 +71,15 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+async fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = tokio::io::stdout();
+    let written = async {
+        stdout.write_all(text.as_bytes()).await?;
+        stdout.flush().await
+    };
+    written.await.map_err(|error| AskError::Write(error).into())
 }
 
 const TOKEN_TYPED: &str = "a token must not be an argument, every user of this machine could read it. \
@@ -83,6 +110,8 @@ enum Failure {
     #[error("{0}")]
     Web(#[from] WebError),
     #[error("{0}")]
+    Ask(#[from] AskError),
+    #[error("{0}")]
     Embedded(#[from] EmbeddedError),
     #[error("{0}")]
     Other(String),
@@ -99,6 +128,7 @@ impl Failure {
                 ClientError::Unreachable(_) => 5,
                 _ => 1,
             },
+            Self::Ask(error) => error.code(),
             Self::Login(_) | Self::Web(_) | Self::Embedded(_) | Self::Other(_) => 1,
         }
     }
@@ -204,7 +234,7 @@ async fn serve(
 }
 
 async fn run(
-    config: Config,
+    mut config: Config,
     mut opening: Opening,
     form: Form,
     settings: &Settings,
@@ -213,6 +243,9 @@ async fn run(
     let notes = config::web_notes();
     let web = Web::bind(place, config::web_password(settings)?, Some(&notes)).await?;
     opening.web = web.as_ref().map(Web::url);
+    if web.is_some() {
+        config.recorder = Recorder::new(Limits::default());
+    }
     let mut client = Client::new(config)?;
     let requests = client.take_requests().expect("taken once");
     let status = client.status();
@@ -220,7 +253,8 @@ async fn run(
     let _web = web.map(|web| {
         let shown = Shown {
             status: client.status(),
-            recorder: Recorder::new(Limits::default()),
+            recorder: client.recorder(),
+            resender: client.resender(),
         };
         AbortOnDropHandle::new(tokio::spawn(web.serve(shown)))
     });

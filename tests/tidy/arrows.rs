@@ -100,7 +100,7 @@ const ONLY: [Rule; 9] = [
     },
     Rule {
         of: "client/src/web/",
-        names: &["web", "inspect", "status"],
+        names: &["web", "inspect", "resend", "status"],
     },
     Rule {
         of: "client/src/output.rs",

@@ -32,7 +32,7 @@ use ngrnotok_common::secret::Secret;
 use super::problem::Problem;
 
 /// Carries the key.
-pub(super) const KEY: HeaderName = HeaderName::from_static("x-ngrnotok-key");
+pub(crate) const KEY: HeaderName = HeaderName::from_static("x-ngrnotok-key");
 
 /// What decides whether a request is let in.
 #[derive(Debug)]

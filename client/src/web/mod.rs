@@ -35,10 +35,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::inspect::Recorder;
+use crate::resend::Resender;
 use crate::status::Status;
 use guard::Guard;
 use note::Note;
 
+pub(crate) use guard::KEY;
 pub use place::{InvalidPlace, Place};
 
 /// Where it is, unless that is taken.
@@ -54,6 +56,8 @@ pub struct Shown {
     pub status: watch::Receiver<Status>,
     /// What goes through its tunnels.
     pub recorder: Recorder,
+    /// What sends recorded requests again.
+    pub resender: Resender,
 }
 
 /// Listens, and has not begun to serve.

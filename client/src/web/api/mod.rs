@@ -1,5 +1,6 @@
 //! The API: what the page is filled from, and what programs ask. `/api/openapi.json` describes it.
 
+mod again;
 mod ask;
 mod bodies;
 mod events;
@@ -15,6 +16,7 @@ use std::time::SystemTime;
 
 use axum::Json;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
 use http::{StatusCode, Uri};
 use utoipa::OpenApi;
@@ -59,11 +61,12 @@ pub(super) fn router(desk: Desk) -> Router {
         .routes(routes!(exchanges::list, exchanges::clear))
         .routes(routes!(exchanges::one))
         .routes(routes!(bodies::body))
+        .routes(routes!(again::resend))
         .routes(routes!(events::events))
         .routes(routes!(hars::export, hars::import))
         .routes(routes!(ngrok::tunnels))
         .routes(routes!(ngrok::tunnel))
-        .routes(routes!(ngrok::requests, ngrok::clear))
+        .routes(routes!(ngrok::requests, ngrok::clear, ngrok::replay))
         .routes(routes!(ngrok::request))
         .split_for_parts();
     let described = Json(described);
@@ -71,8 +74,12 @@ pub(super) fn router(desk: Desk) -> Router {
         .route("/api/openapi.json", get(async move || described.clone()))
         .fallback(nothing_there)
         .method_not_allowed_fallback(not_so)
+        .layer(DefaultBodyLimit::max(LARGEST))
         .with_state(desk)
 }
+
+/// What a body that is not a file may have: 32 MiB.
+const LARGEST: usize = 32 * 1024 * 1024;
 
 async fn nothing_there(uri: Uri) -> Problem {
     Problem::new(

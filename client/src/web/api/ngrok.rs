@@ -12,11 +12,12 @@ use ngrnotok_common::hostname::Name;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::ask::{Asked, Named};
+use super::ask::{Asked, Given, Named};
 use super::filter::path_of;
 use super::shape::{rfc3339, text, version_word};
 use super::{Desk, aside};
 use crate::inspect::{Exchange, ExchangeId, Recorder, State as Stand, Summary, mask};
+use crate::resend::Edit;
 use crate::status::OnlineTunnel;
 use crate::web::problem::Problem;
 
@@ -255,6 +256,36 @@ pub(super) async fn requests(
 pub(super) async fn clear(State(desk): State<Desk>) -> StatusCode {
     desk.shown.recorder.clear();
     StatusCode::NO_CONTENT
+}
+
+/// What to send again.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Replay {
+    /// The number of a recorded request.
+    id: String,
+    /// The tunnel is that of the request.
+    #[expect(dead_code, reason = "ngrok takes it, so its tools send it")]
+    tunnel_name: Option<String>,
+}
+
+/// Send a request again, as ngrok says it
+#[utoipa::path(post, path = "/api/requests/http", tag = "ngrok", request_body = Replay, responses(
+    (status = 204),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 413, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn replay(
+    State(desk): State<Desk>,
+    Given(wanted): Given<Replay>,
+) -> Result<StatusCode, Problem> {
+    let id = wanted.id.parse();
+    let id = id.map_err(|_| Problem::no_exchange(format_args!("{:?}", wanted.id)))?;
+    let sent = desk.shown.resender.resend(id, Edit::default());
+    sent.map_err(|error| super::again::refused(&error))?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// One recorded request, as ngrok says it

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
 use http::{HeaderMap, Version};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::filter::path_of;
@@ -104,7 +104,7 @@ struct Half {
 }
 
 /// One line of a head.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct Field {
     pub(super) name: String,
     pub(super) value: String,
@@ -139,7 +139,7 @@ struct MessageShape {
     at_ms: f64,
     /// `visitor` or `app`.
     from: &'static str,
-    /// `text`, `binary`, `ping`, `pong`, `close`, `event` or `grpc`.
+    /// `text`, `binary`, `ping`, `pong`, `close`, `packed`, `event` or `grpc`.
     kind: &'static str,
     /// What it says, if that is text.
     text: Option<String>,
@@ -291,12 +291,13 @@ fn message(message: &Message) -> MessageShape {
         MessageKind::Binary => ("binary", None, None),
         MessageKind::Ping => ("ping", None, None),
         MessageKind::Pong => ("pong", None, None),
+        MessageKind::Packed => ("packed", None, None),
         MessageKind::Close { code } => ("close", *code, None),
         MessageKind::Event { event, id } => ("event", None, Some((event.clone(), id.clone()))),
         MessageKind::Grpc { .. } => ("grpc", None, None),
     };
     let payload = &message.payload;
-    let is_text = !matches!(message.kind, MessageKind::Binary | MessageKind::Grpc { .. });
+    let is_text = !matches!(message.kind, MessageKind::Binary | MessageKind::Packed | MessageKind::Grpc { .. });
     let text = is_text
         .then(|| std::str::from_utf8(&payload.bytes).ok().map(ToOwned::to_owned))
         .flatten();

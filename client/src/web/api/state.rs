@@ -77,6 +77,8 @@ struct RecorderShape {
     bytes: usize,
     /// What they may take together.
     total_bytes: Option<usize>,
+    /// The number of the newest exchange; 0 if there is none yet.
+    newest: u64,
     /// What is kept of each body.
     body_bytes: Option<usize>,
 }
@@ -117,6 +119,7 @@ impl StatusShape {
             recorder: RecorderShape {
                 on: recorder.is_on(),
                 bytes: recorder.size(),
+                newest: recorder.newest(None, 1).first().map_or(0, |newest| newest.id.0),
                 total_bytes: limits.map(|limits| limits.total_bytes),
                 body_bytes: limits.map(|limits| limits.body_bytes),
             },

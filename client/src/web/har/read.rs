@@ -397,6 +397,7 @@ fn message(said: &Said, began: SystemTime) -> Result<Message, String> {
             event: particulars.event.clone(),
             id: particulars.id.clone(),
         },
+        -3 => MessageKind::Packed,
         -2 => MessageKind::Grpc {
             compressed: particulars.compressed,
         },

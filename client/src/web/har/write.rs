@@ -286,6 +286,7 @@ fn message(exchange: &Exchange, message: &Message) -> Value {
         MessageKind::Close { code } => (8, json!({ "code": code })),
         MessageKind::Ping => (9, json!({})),
         MessageKind::Pong => (10, json!({})),
+        MessageKind::Packed => (-3, json!({})),
         MessageKind::Event { event, id } => (-1, json!({ "event": event, "id": id })),
         MessageKind::Grpc { compressed } => (-2, json!({ "compressed": compressed })),
     };
