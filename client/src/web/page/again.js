@@ -1,6 +1,6 @@
 // Sending again, with or without changes, as a shell command, and comparing what came of it.
 
-import { $, ask, askJson, button, doing, el, toast } from "/build.js";
+import { $, ask, askJson, button, copy, doing, el, toast } from "/build.js";
 import { body, textOf } from "/content.js";
 import { line, shownIds } from "/list.js";
 
@@ -91,6 +91,11 @@ export async function curl(one) {
   let packed = "";
   for (let at = 0; at < raw.length; at += 0x8000) packed += String.fromCharCode(...raw.subarray(at, at + 0x8000));
   return `printf %s ${quote(btoa(packed))} | base64 -d | ${[...args, "--data-binary", "@-"].join(" ")}`;
+}
+
+export async function copyCurl(one) {
+  const hidden = one.masked && one.request.fields.some((field) => field.value === "********");
+  await copy(await curl(one), hidden ? "curl command, without its secrets," : "curl command");
 }
 
 export async function differ(one) {

@@ -1,9 +1,9 @@
 // The page as a whole: what is heard from the client, where we are, and the keys.
 
-import { $, ask, askJson, copy, doing, el, size, took, toast } from "/build.js";
+import { $, ask, askJson, doing, el, size, took, toast } from "/build.js";
 import * as list from "/list.js";
 import * as detail from "/detail.js";
-import { curl, dialog, differ, edit, resend } from "/again.js";
+import { copyCurl, dialog, differ, edit, resend } from "/again.js";
 
 let run = null;
 let status = null;
@@ -246,7 +246,7 @@ const onKey = doing(async (event) => {
       if (event.key === "r") await resend(wanted);
       else if (event.key === "e") await edit(wanted);
       else if (event.key === "d") await differ(wanted);
-      else await copy(await curl(wanted), "curl command");
+      else await copyCurl(wanted);
     }
   }
 });

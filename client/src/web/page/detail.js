@@ -1,8 +1,8 @@
 // One exchange: heads, bodies, messages, where the time went.
 
-import { $, askJson, button, clear, clock, copy, el, outcome, size, took } from "/build.js";
+import { $, askJson, button, clear, clock, el, outcome, size, took } from "/build.js";
 import { hex, into, json, pairs, pre, textOf } from "/content.js";
-import { curl, differ, edit, resend } from "/again.js";
+import { copyCurl, differ, edit, resend } from "/again.js";
 
 let secrets = false;
 let asked = 0;
@@ -81,9 +81,10 @@ function actions(one) {
   return el(
     "div",
     { class: "actions" },
-    button("Resend", () => resend(one), { title: "Send it to the app once more (r)", class: "first" }),
-    button("Edit", () => edit(one), { title: "Change it and send it (e)" }),
-    button("Copy as curl", async () => copy(await curl(one), "curl command"), { title: "As a shell command (c)" }),
+    // A conversation is more than a request.
+    one.status === 101 ? null : button("Resend", () => resend(one), { title: "Send it to the app once more (r)", class: "first" }),
+    one.status === 101 ? null : button("Edit", () => edit(one), { title: "Change it and send it (e)" }),
+    button("Copy as curl", () => copyCurl(one), { title: "As a shell command (c)" }),
     button("Compare", () => differ(one), { title: "Compare its answer with another one (d)" }),
     el("a", { class: "button", href: `/api/har?id=${one.id}${secrets ? "&secrets=true" : ""}`, download: `ngrnotok-${one.id}.har` }, "HAR"),
     el(
@@ -134,7 +135,7 @@ function timing(one) {
   const sum = steps.reduce((all, [, , ms]) => all + (ms ?? 0), 0);
   let at = 0;
   const rows = steps.map(([kind, name, ms, note]) => {
-    const bar = el("span", { class: `bar ${kind}` });
+    const bar = el("span", { class: `bar ${kind}`, hidden: ms === null });
     bar.style.marginLeft = `${sum ? (at / sum) * 100 : 0}%`;
     bar.style.width = `${sum ? ((ms ?? 0) / sum) * 100 : 0}%`;
     at += ms ?? 0;

@@ -120,7 +120,7 @@ export function choose(id) {
   if (id !== null && shown[at] === id) {
     const scroll = $("scroll");
     if (at * HEIGHT < scroll.scrollTop) scroll.scrollTop = at * HEIGHT;
-    const below = (at + 1) * HEIGHT - scroll.clientHeight;
+    const below = (at + 2) * HEIGHT - scroll.clientHeight;
     if (below > scroll.scrollTop) scroll.scrollTop = below;
   }
   draw();
