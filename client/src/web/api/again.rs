@@ -25,6 +25,7 @@ use crate::web::problem::Problem;
 pub(super) struct Change {
     method: Option<String>,
     /// With its query.
+    #[schema(pattern = "^/")]
     path: Option<String>,
     /// In the place of all fields.
     fields: Option<Vec<Field>>,

@@ -16,6 +16,7 @@ pub(super) struct Filter {
     /// The method, `POST`.
     pub(super) method: Option<String>,
     /// The status, `404`, or all of a kind, `4xx`.
+    #[param(pattern = "^([1-5]xx|[1-9][0-9][0-9])$")]
     pub(super) status: Option<String>,
     /// A part of the path with its query.
     pub(super) path: Option<String>,

@@ -214,7 +214,7 @@ struct ResponseHalf {
 #[serde(default)]
 pub(super) struct Wanted {
     /// So many at most, the newest; 50 if not said.
-    #[param(minimum = 0, maximum = 10000)]
+    #[param(minimum = 0, maximum = 65535)]
     limit: Option<u16>,
     /// Only those of this tunnel.
     tunnel_name: Option<String>,

@@ -35,6 +35,7 @@ pub(super) struct StatusShape {
 
 /// Where the session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SessionState)]
 #[serde(rename_all = "snake_case")]
 enum StateWord {
     Connecting,

@@ -100,13 +100,14 @@ export async function copyCurl(one) {
 
 export async function differ(one) {
   // The one it repeats, or else the next older one of the same address.
-  const like = shownIds().filter((id) => id !== one.id && line(id)?.path === one.path && line(id)?.method === one.method);
-  const others = like.length ? like : shownIds().filter((id) => id !== one.id);
+  const all = shownIds().filter((id) => id !== one.id).slice(0, 2000);
+  const like = all.filter((id) => line(id).path === one.path && line(id).method === one.method);
+  const others = [...like, ...all.filter((id) => !like.includes(id))].slice(0, 500);
   if (!others.length) throw new Error("There is no other exchange to compare with.");
-  const first = others.includes(one.resent_of) ? one.resent_of : (others.find((id) => id < one.id) ?? others[0]);
+  const first = others.includes(one.resent_of) ? one.resent_of : (like.find((id) => id < one.id) ?? others[0]);
   const room = el("div", { class: "diff" });
   const choose = el("select", { "aria-label": "Compare with", onchange: () => compare(Number(choose.value)) });
-  for (const id of others.slice(0, 500)) {
+  for (const id of others) {
     const other = line(id);
     choose.append(el("option", { value: id, ...(id === first ? { selected: true } : {}) }, `#${id}  ${other.method} ${other.path.slice(0, 60)}  ${other.status ?? other.state}`));
   }
