@@ -79,6 +79,11 @@ Exit codes: 0 it came, 6 no client runs, 7 it did not come in time.")]
         mut_arg("links", |arg| arg.hide(true)),
         mut_arg("output", |arg| arg.hide(true)),
         mut_arg("local_only", |arg| arg.hide(true)),
+        mut_arg("inspect", |arg| arg.hide(true)),
+        mut_arg("inspect_memory", |arg| arg.hide(true)),
+        mut_arg("inspect_body", |arg| arg.hide(true)),
+        mut_arg("inspect_store", |arg| arg.hide(true)),
+        mut_arg("inspect_keep", |arg| arg.hide(true)),
         after_help = "\
 The token comes from the file or variable that names it, else from the terminal, without an\n\
 echo, or from standard input:\n  \

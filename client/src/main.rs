@@ -13,7 +13,6 @@ use ngrnotok::config::file;
 use ngrnotok::config::store::{self, StoreError};
 use ngrnotok::config::{self, ConfigError, Wishes, summary};
 use ngrnotok::embedded::{self, EmbeddedError};
-use ngrnotok::inspect::{Limits, Recorder};
 use ngrnotok::local::Target;
 use ngrnotok::login::{self, LoginError};
 use ngrnotok::output::{self, Form, Opening};
@@ -43,9 +42,9 @@ fn main() -> ExitCode {
         }
         Some(Command::Http(args)) => block_on(http(config, args)),
         Some(Command::Start(args)) => block_on(start(config, args)),
-        Some(Command::Status(words)) => block_on(async {
-            print(&ask::status(&config::web_notes(), &words).await?).await
-        }),
+        Some(Command::Status(words)) => {
+            block_on(async { print(&ask::status(&config::web_notes(), &words).await?).await })
+        }
         Some(Command::Logs(words)) => block_on(async {
             let mut stdout = tokio::io::stdout();
             match ask::logs(&config::web_notes(), &words, &mut stdout).await {
@@ -53,9 +52,9 @@ fn main() -> ExitCode {
                 done => Ok(done?),
             }
         }),
-        Some(Command::Resend(words)) => block_on(async {
-            print(&ask::resend(&config::web_notes(), &words).await?).await
-        }),
+        Some(Command::Resend(words)) => {
+            block_on(async { print(&ask::resend(&config::web_notes(), &words).await?).await })
+        }
         Some(Command::WaitForRequest(words)) => block_on(async {
             print(&ask::wait_for_request(&config::web_notes(), &words).await?).await
         }),
@@ -121,7 +120,9 @@ impl Failure {
     /// The documented exit codes.
     fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Login(LoginError::Token(_)) | Self::Web(WebError::Open { .. }) => 2,
+            Self::Usage(_)
+            | Self::Login(LoginError::Token(_))
+            | Self::Web(WebError::Open { .. }) => 2,
             Self::Client(error) | Self::Login(LoginError::Client(error)) => match error {
                 error if is_about_the_token(error) => 3,
                 ClientError::NameTaken(_) | ClientError::TakenOver => 4,
@@ -209,9 +210,11 @@ async fn serve(
         web: None,
     };
     let tunnels = tunnels.into_iter().map(|(_, tunnel)| tunnel).collect();
+    let recorder = config::recorder(&wishes.settings)?;
     if let Some(connector) = config::connector(&wishes.settings)? {
         let config = Config {
             links: config::links(&wishes.settings),
+            recorder,
             state: Some(config::sessions()),
             ..Config::new(connector, config::token(&wishes.settings)?, tunnels)
         };
@@ -221,7 +224,10 @@ async fn serve(
     opening.embedded_port = Some(embedded.port);
     opening.port_was_taken = embedded.port != embedded::PORT;
     // The server and its sessions end with this process: there is nothing to come back to.
-    let config = Config::new(embedded.connector, Some(embedded.token), tunnels);
+    let config = Config {
+        recorder,
+        ..Config::new(embedded.connector, Some(embedded.token), tunnels)
+    };
     // The server outlives the client by its goodbye.
     let stop = CancellationToken::new();
     let client = async {
@@ -234,7 +240,7 @@ async fn serve(
 }
 
 async fn run(
-    mut config: Config,
+    config: Config,
     mut opening: Opening,
     form: Form,
     settings: &Settings,
@@ -243,12 +249,8 @@ async fn run(
     let notes = config::web_notes();
     let web = Web::bind(place, config::web_password(settings)?, Some(&notes)).await?;
     opening.web = web.as_ref().map(Web::url);
-    if web.is_some() {
-        config.recorder = Recorder::new(Limits::default());
-    }
     let mut client = Client::new(config)?;
     let requests = client.take_requests().expect("taken once");
-    let status = client.status();
     // Dropped when the client is gone.
     let _web = web.map(|web| {
         let shown = Shown {
@@ -258,6 +260,7 @@ async fn run(
         };
         AbortOnDropHandle::new(tokio::spawn(web.serve(shown)))
     });
+    let (status, recorder) = (client.status(), client.recorder());
     let mut stdout = tokio::io::stdout();
     let mut showing = std::pin::pin!(output::show(form, opening, status, requests, &mut stdout));
     let running = client.run(shutdown::signal());
@@ -265,6 +268,7 @@ async fn run(
         ended = running => {
             // The client is gone, so this ends too, once all is shown.
             let _ = tokio::time::timeout(LAST_LINES, showing).await;
+            let _ = tokio::time::timeout(LAST_LINES, recorder.saved()).await;
             ended
         }
         // Whoever read our lines has left (a closed pipe): so do we.

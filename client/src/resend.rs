@@ -15,7 +15,9 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::client::{Served, Shared};
-use crate::inspect::{Arrival, Direction, Exchange, ExchangeId, Kind, Origin, Recorder, Recording};
+use crate::inspect::{
+    Arrival, Captured, Direction, Exchange, ExchangeId, Kind, Origin, Recorder, Recording,
+};
 use crate::local::{LocalBody, RequestBody};
 
 /// Sends recorded requests again, to the local apps of a client that runs; clones do the same.
@@ -26,7 +28,8 @@ pub struct Resender {
     client: Weak<Shared>,
 }
 
-/// What is to be different the second time; `None` leaves it as it was.
+/// What is to be different the second time; `None` leaves it as it was. A `Content-Length` follows the
+/// body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edit {
     /// Another method.
@@ -35,7 +38,7 @@ pub struct Edit {
     pub path: Option<PathAndQuery>,
     /// Other fields, in the place of all.
     pub fields: Option<HeaderMap>,
-    /// Another body. A `Content-Length` is set to its length.
+    /// Another body.
     pub body: Option<Bytes>,
 }
 
@@ -85,7 +88,7 @@ impl Resender {
     pub fn resend(&self, id: ExchangeId, edit: Edit) -> Result<ExchangeId, ResendError> {
         let exchange = self.recorder.get(id).ok_or(ResendError::Gone(id))?;
         let edited = edit != Edit::default();
-        let exchange = edited_by(exchange, edit)?;
+        let exchange = edited_by(exchange, edit, edited)?;
         let client = self.client.upgrade().ok_or(ResendError::Ended)?;
         let tunnels = Arc::clone(&client.tunnels);
         let place = tunnels
@@ -117,7 +120,7 @@ impl Resender {
 }
 
 /// The exchange with the request that is to be sent.
-fn edited_by(mut exchange: Exchange, edit: Edit) -> Result<Exchange, ResendError> {
+fn edited_by(mut exchange: Exchange, edit: Edit, edited: bool) -> Result<Exchange, ResendError> {
     if matches!(exchange.kind, Kind::WebSocket | Kind::Upgraded(_)) {
         return Err(ResendError::Upgrade);
     }
@@ -140,14 +143,8 @@ fn edited_by(mut exchange: Exchange, edit: Edit) -> Result<Exchange, ResendError
         request.fields = fields;
     }
     if let Some(body) = body {
-        if request.fields.contains_key(CONTENT_LENGTH) {
-            let length = HeaderValue::from(body.len());
-            request.fields.insert(CONTENT_LENGTH, length);
-        }
-        request.body = crate::inspect::Captured::whole(body);
+        request.body = Captured::whole(body);
     }
-    // The body says where it ends.
-    request.fields.remove(TRANSFER_ENCODING);
     let body = &request.body;
     if body.is_cut() {
         return Err(ResendError::Cut {
@@ -158,6 +155,12 @@ fn edited_by(mut exchange: Exchange, edit: Edit) -> Result<Exchange, ResendError
     if !body.ended {
         return Err(ResendError::Unfinished);
     }
+    // Fields that somebody has written must not say that the body ends elsewhere.
+    if edited && request.fields.contains_key(CONTENT_LENGTH) {
+        let length = HeaderValue::from(body.bytes.len());
+        request.fields.insert(CONTENT_LENGTH, length);
+    }
+    request.fields.remove(TRANSFER_ENCODING);
     Ok(exchange)
 }
 
@@ -191,7 +194,7 @@ async fn read(body: &mut LocalBody, recording: &Recording) -> Result<(), String>
     };
     while recording.is_wanted() {
         let next = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
-        tap.frame(next.as_ref().map(Result::as_ref));
+        tap.frame(next.as_ref());
         match next {
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(error.to_string()),

@@ -1,6 +1,8 @@
 //! What can be said by flag, in the environment and in the config file, in the same words. `config`
 //! makes checked types of it.
 
+mod measures;
+
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -18,6 +20,7 @@ use thiserror::Error;
 use crate::local::{HostHeader, Target};
 use crate::proxy::Wish;
 use crate::web::Place;
+pub use measures::{Size, Time};
 
 /// Every setting that is not of one tunnel, unset unless somebody set it. The same words are flags, keys
 /// of the file and, in capitals, variables of the environment; in the file `server_ca` is as good as
@@ -94,6 +97,31 @@ pub struct Settings {
     #[arg(skip)]
     #[serde(alias = "web_password", deserialize_with = "secret")]
     pub web_password: Option<Secret>,
+
+    /// Whether to record what goes by, for people to look at [default: on]
+    #[arg(long, value_enum, env = "NGRNOTOK_INSPECT")]
+    pub inspect: Option<InspectWord>,
+
+    /// Memory for what is recorded; the oldest makes room [default: 64MiB]
+    #[arg(long, value_name = "SIZE", env = "NGRNOTOK_INSPECT_MEMORY")]
+    #[serde(alias = "inspect_memory", deserialize_with = "word")]
+    pub inspect_memory: Option<Size>,
+
+    /// How much of each body is recorded; a request with a longer one cannot be sent again
+    /// [default: 1MiB]
+    #[arg(long, value_name = "SIZE", env = "NGRNOTOK_INSPECT_BODY")]
+    #[serde(alias = "inspect_body", deserialize_with = "word")]
+    pub inspect_body: Option<Size>,
+
+    /// Keep what is recorded in this file, too, for the next time [default: in memory alone]
+    #[arg(long, value_name = "FILE", env = "NGRNOTOK_INSPECT_STORE")]
+    #[serde(alias = "inspect_store")]
+    pub inspect_store: Option<PathBuf>,
+
+    /// How long it stays in that file [default: 7d]
+    #[arg(long, value_name = "TIME", env = "NGRNOTOK_INSPECT_KEEP")]
+    #[serde(alias = "inspect_keep", deserialize_with = "word")]
+    pub inspect_keep: Option<Time>,
 
     /// What `ngrnotok start` can make public, in the order of the file.
     #[arg(skip)]
@@ -189,6 +217,16 @@ pub enum OutputWord {
     Plain,
     /// One JSON object a line, the first one with the URL
     Json,
+}
+
+/// Whether to record what goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InspectWord {
+    /// Record it
+    On,
+    /// Record nothing
+    Off,
 }
 
 /// How many connections to the server: 1 to 16. More gain nothing and cost the server memory.
@@ -332,6 +370,11 @@ impl Settings {
             web: self.web.or(file.web),
             web_password_file: self.web_password_file.or(file.web_password_file),
             web_password: self.web_password.or(file.web_password),
+            inspect: self.inspect.or(file.inspect),
+            inspect_memory: self.inspect_memory.or(file.inspect_memory),
+            inspect_body: self.inspect_body.or(file.inspect_body),
+            inspect_store: self.inspect_store.or(file.inspect_store),
+            inspect_keep: self.inspect_keep.or(file.inspect_keep),
             tunnels: file.tunnels,
         }
     }

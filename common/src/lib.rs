@@ -45,7 +45,7 @@
 //!
 //! server:  edge → registry → session → common      gate → auth, registry, session
 //!          edge, gate and admin never import each other
-//! client:  session → dispatch → local              output → status
+//! client:  session → dispatch → local → inspect    output → status
 //! ```
 //!
 //! Here in `common`: [`protocol`] is the wire (`PROTOCOL.md` tells it for people who write a client in

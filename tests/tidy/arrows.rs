@@ -11,7 +11,7 @@ struct Rule {
 }
 
 /// What they may not know of.
-const NEVER: [Rule; 7] = [
+const NEVER: [Rule; 8] = [
     Rule {
         of: "server/src/edge/",
         names: &[
@@ -66,6 +66,17 @@ const NEVER: [Rule; 7] = [
             "config",
         ],
     },
+    Rule {
+        of: "client/src/resend.rs",
+        names: &[
+            "session",
+            "supervise",
+            "output",
+            "embedded",
+            "cli",
+            "config",
+        ],
+    },
 ];
 
 /// What they may know of, and nothing else of their package.
@@ -89,6 +100,10 @@ const ONLY: [Rule; 9] = [
     Rule {
         of: "server/src/store/",
         names: &["store", "auth"],
+    },
+    Rule {
+        of: "client/src/inspect/",
+        names: &["inspect"],
     },
     Rule {
         of: "client/src/proxy.rs",

@@ -27,7 +27,11 @@ pub async fn logs(
     // The first event has all that there is, in parts if it is much.
     let mut lines = Vec::new();
     let newest = super::wait::newest(&client).await?;
-    while lines.last().is_none_or(|last: &Value| last["id"].as_u64() < Some(newest)) && newest > 0 {
+    while lines
+        .last()
+        .is_none_or(|last: &Value| last["id"].as_u64() < Some(newest))
+        && newest > 0
+    {
         lines.extend(following.next().await?);
     }
     let mut pending = Vec::new();
@@ -93,13 +97,18 @@ async fn one(client: &Running, id: u64, words: &Logs) -> Result<Vec<u8>, AskErro
             continue;
         }
         let first = match part {
-            "request" => format!("{} {}", whole["method"].as_str().unwrap_or("?"), whole["url"].as_str().unwrap_or("?")),
+            "request" => format!(
+                "{} {}",
+                whole["method"].as_str().unwrap_or("?"),
+                whole["url"].as_str().unwrap_or("?")
+            ),
             _ => whole["status"].to_string(),
         };
         writeln!(text, "\n{first}").expect("a string takes everything");
         for field in half["fields"].as_array().into_iter().flatten() {
             let word = |name: &str| field[name].as_str().unwrap_or_default();
-            writeln!(text, "{}: {}", word("name"), word("value")).expect("a string takes everything");
+            writeln!(text, "{}: {}", word("name"), word("value"))
+                .expect("a string takes everything");
         }
         if half["body"]["kept"] != 0 {
             let bytes = body(part).await?;

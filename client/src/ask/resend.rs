@@ -57,7 +57,9 @@ async fn newest_of_a_visitor(client: &Running) -> Result<u64, AskError> {
             return Ok(line["id"].as_u64().unwrap_or(0));
         }
         let Some(next) = page["next_before"].as_u64() else {
-            return Err(AskError::Problem("there is no request to send again".into()));
+            return Err(AskError::Problem(
+                "there is no request to send again".into(),
+            ));
         };
         before = format!("&before={next}");
     }

@@ -32,10 +32,7 @@ pub(super) struct Running {
 
 impl Running {
     /// The client at this address, or else the only one that has left a note in this folder.
-    pub(super) async fn find(
-        folder: &Path,
-        address: Option<SocketAddr>,
-    ) -> Result<Self, AskError> {
+    pub(super) async fn find(folder: &Path, address: Option<SocketAddr>) -> Result<Self, AskError> {
         let noted = note::all(folder);
         if let Some(address) = address {
             let mut noted = noted.into_iter();
@@ -101,10 +98,12 @@ impl Running {
             return Ok(body);
         }
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-        Err(match (problem["title"].as_str(), problem["detail"].as_str()) {
-            (Some(title), Some(detail)) => AskError::Problem(format!("{title}. {detail}")),
-            _ => AskError::Odd(self.address),
-        })
+        Err(
+            match (problem["title"].as_str(), problem["detail"].as_str()) {
+                (Some(title), Some(detail)) => AskError::Problem(format!("{title}. {detail}")),
+                _ => AskError::Odd(self.address),
+            },
+        )
     }
 
     async fn ask(
@@ -136,7 +135,9 @@ impl Running {
             None => Full::default(),
         };
         let request: Request<Full<Bytes>> = request.body(body).map_err(|_| {
-            AskError::Problem(format!("{path:?} cannot be asked for; check what was typed"))
+            AskError::Problem(format!(
+                "{path:?} cannot be asked for; check what was typed"
+            ))
         })?;
         sender.send_request(request).await.map_err(odd)
     }

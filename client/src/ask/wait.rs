@@ -26,7 +26,10 @@ pub async fn wait_for_request(folder: &Path, words: &Wait) -> Result<String, Ask
                 let fits = line["id"].as_u64() > Some(after)
                     && is_over(&line)
                     && words.which.fits(&line)
-                    && words.status.as_ref().is_none_or(|status| has(&line, status));
+                    && words
+                        .status
+                        .as_ref()
+                        .is_none_or(|status| has(&line, status));
                 if fits {
                     return Ok::<_, AskError>(line);
                 }
@@ -76,10 +79,13 @@ impl Which {
         };
         let path = line["path"].as_str().unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
-        let path = self.path.as_ref().is_none_or(|wanted| match wanted.strip_suffix('*') {
-            Some(start) => path.starts_with(start),
-            None => path == wanted,
-        });
+        let path = self
+            .path
+            .as_ref()
+            .is_none_or(|wanted| match wanted.strip_suffix('*') {
+                Some(start) => path.starts_with(start),
+                None => path == wanted,
+            });
         path && is("method", &self.method) && is("tunnel", &self.tunnel)
     }
 }

@@ -21,10 +21,13 @@ use uuid::Uuid;
 use crate::cli::Start;
 use crate::client::{Pool, Tunnel};
 use crate::connect::{Connector, ConnectorError};
+use crate::inspect::{Keep, KeepError, Limits, Recorder};
 use crate::local::{HostHeader, InvalidTarget, Options, Protocol, Target};
 use crate::names;
 use crate::proxy::{self, InvalidProxy, Wish};
-use crate::settings::{Links, ProtocolWord, ServerAddress, Settings, TunnelSettings};
+use crate::settings::{
+    InspectWord, Links, ProtocolWord, ServerAddress, Settings, Size, Time, TunnelSettings,
+};
 use file::{ConfigFile, FileError};
 
 /// What is wrong with the wishes; each text says what to do.
@@ -95,6 +98,19 @@ pub enum ConfigError {
     /// Something else than a token.
     #[error("the token {0} is not one word, as tokens are; copy it again")]
     OddToken(String),
+    /// A body would have no room.
+    #[error(
+        "a body may take {body} (--inspect-body), but everything together only {memory} (--inspect-memory)"
+    )]
+    InspectSizes {
+        /// Of each body.
+        body: Size,
+        /// Of everything.
+        memory: Size,
+    },
+    /// The file for what is recorded.
+    #[error("--inspect-store: {0}")]
+    InspectStore(#[from] KeepError),
     /// Tunnels are wished for and there are none.
     #[error(
         "there are no tunnels in {}. Add one:\n\n  [tunnels.web]\n  port = 3000",
@@ -355,6 +371,41 @@ pub fn links(settings: &Settings) -> NonZeroUsize {
         .map_or(NonZeroUsize::MIN, |Links(links)| links)
 }
 
+/// How much to record; `None`: nothing.
+pub fn limits(settings: &Settings) -> Result<Option<Limits>, ConfigError> {
+    if settings.inspect == Some(InspectWord::Off) {
+        return Ok(None);
+    }
+    let usual = Limits::default();
+    let memory = settings.inspect_memory.unwrap_or(Size(usual.total_bytes));
+    // With less memory for all, each takes less of it by itself.
+    let usual = Size(usual.body_bytes.min(memory.0 / 4));
+    let body = settings.inspect_body.unwrap_or(usual);
+    match body > memory {
+        true => Err(ConfigError::InspectSizes { body, memory }),
+        false => Ok(Some(Limits {
+            total_bytes: memory.0,
+            body_bytes: body.0,
+        })),
+    }
+}
+
+/// The file for what is recorded.
+pub fn keep(settings: &Settings) -> Option<Keep> {
+    let file = settings.inspect_store.clone()?;
+    let time = settings.inspect_keep.map_or(Keep::TIME, |Time(time)| time);
+    Some(Keep { file, time })
+}
+
+/// What records what goes by. Blocks on the disk if there is a file for it.
+pub fn recorder(settings: &Settings) -> Result<Recorder, ConfigError> {
+    Ok(match (limits(settings)?, keep(settings)) {
+        (None, _) => Recorder::off(),
+        (Some(limits), None) => Recorder::new(limits),
+        (Some(limits), Some(keep)) => Recorder::kept(limits, &keep)?,
+    })
+}
+
 /// Where to keep what a restarted client needs to have its names again at once.
 pub fn sessions() -> PathBuf {
     folders::state("ngrnotok").join("sessions")
@@ -386,10 +437,11 @@ pub fn web_notes() -> PathBuf {
 pub fn web_password(settings: &Settings) -> Result<Option<Secret>, ConfigError> {
     let password = match (&settings.web_password_file, &settings.web_password) {
         (Some(file), _) => {
-            let text = std::fs::read_to_string(file).map_err(|source| ConfigError::PasswordFile {
-                file: file.clone(),
-                source,
-            })?;
+            let text =
+                std::fs::read_to_string(file).map_err(|source| ConfigError::PasswordFile {
+                    file: file.clone(),
+                    source,
+                })?;
             warn_if_readable_by_others(file);
             Secret::new(text)
         }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::iter;
 
-use super::{ConfigError, Wishes, connector, target, token};
-use crate::settings::{Settings, TunnelSettings};
+use super::{ConfigError, Wishes, connector, keep, limits, target, token};
+use crate::settings::{Settings, Size, Time, TunnelSettings};
 
 /// What would be used, one line for each thing; every file that is named has been read.
 pub fn of(wishes: &Wishes) -> Result<String, ConfigError> {
@@ -30,6 +30,7 @@ pub fn of(wishes: &Wishes) -> Result<String, ConfigError> {
             lines.add("token", token_place(wishes));
         }
     }
+    lines.add("inspect", inspect(settings)?);
     if settings.tunnels.is_empty() {
         lines.add("tunnels", "none");
     }
@@ -61,6 +62,19 @@ fn token_place(
         (None, Some(_)) => "in the config file".to_owned(),
         (None, None) => "none".to_owned(),
     }
+}
+
+fn inspect(settings: &Settings) -> Result<String, ConfigError> {
+    let Some(limits) = limits(settings)? else {
+        return Ok("off".to_owned());
+    };
+    let (memory, body) = (Size(limits.total_bytes), Size(limits.body_bytes));
+    let mut line = format!("{memory} in memory, {body} of each body");
+    if let Some(keep) = keep(settings) {
+        let (time, file) = (Time(keep.time), keep.file.display());
+        write!(line, "; for {time} in {file}").expect("a string takes everything");
+    }
+    Ok(line)
 }
 
 fn tunnel(words: &TunnelSettings) -> Result<String, ConfigError> {

@@ -15,10 +15,12 @@ mod grpc;
 mod heard;
 mod kept;
 mod mask;
+mod pieces;
 mod reader;
 mod recorder;
 mod recording;
 mod store;
+mod summary;
 mod websocket;
 
 pub use decode::{Decoded, decoded};
@@ -28,6 +30,7 @@ pub use exchange::{
 };
 pub(crate) use heard::Heard;
 pub use mask::{MASK, SECRET, mask};
-pub use recorder::{Changes, Limits, Recorder, Summary};
+pub use recorder::{Limits, Recorder};
 pub(crate) use recording::{Arrival, Recording, Tap};
 pub use store::{Keep, KeepError};
+pub use summary::{Changes, Summary};

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use super::events::Events;
 use super::exchange::{Direction, Kind, Origin, State, Timing};
 use super::grpc::Grpc;
-use super::kept::{Fields, Kept, KeptAnswer, Slot};
+use super::kept::{Kept, KeptAnswer, Slot};
+use super::pieces::Fields;
 use super::reader::Reader;
 use super::recorder::Records;
 use super::websocket::{self, Frames};
@@ -228,7 +229,7 @@ pub(crate) struct Tap {
 
 impl Tap {
     /// What a body has said next.
-    pub(crate) fn frame<E>(&self, next: Option<Result<&Frame<Bytes>, E>>) {
+    pub(crate) fn frame<E>(&self, next: Option<&Result<Frame<Bytes>, E>>) {
         match next {
             Some(Ok(frame)) => {
                 if let Some(chunk) = frame.data_ref() {

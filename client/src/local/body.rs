@@ -64,7 +64,7 @@ impl Tapped {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        self.tap.frame(frame.as_ref().map(Result::as_ref));
+        self.tap.frame(frame.as_ref());
         // Whoever knows the length does not ask for the end.
         if matches!(frame, Some(Ok(_))) && self.body.is_end_stream() {
             self.tap.ended();

@@ -98,7 +98,7 @@ impl Body for Looked<'_> {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = Pin::new(&mut *self.body).poll_frame(cx);
         if let (Some(tap), Poll::Ready(frame)) = (&self.tap, &frame) {
-            tap.frame(frame.as_ref().map(Result::as_ref));
+            tap.frame(frame.as_ref());
         }
         if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(chunk) = frame.data_ref()

@@ -198,7 +198,9 @@ async fn stand(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
     };
     let fields = answer.headers_mut();
     for (name, value) in FENCES {
-        fields.entry(name).or_insert(HeaderValue::from_static(value));
+        fields
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     answer
 }

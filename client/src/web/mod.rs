@@ -11,10 +11,7 @@
 //! It costs the tunnels nothing: nothing is done before somebody asks, what takes long is done on another
 //! thread, and nothing waits in a queue for one who does not read.
 
-#[expect(
-    unused_qualifications,
-    reason = "utoipa spells out what it is given"
-)]
+#[expect(unused_qualifications, reason = "utoipa spells out what it is given")]
 mod api;
 mod guard;
 pub mod har;

@@ -75,9 +75,7 @@ pub fn all(folder: &Path) -> Vec<Noted> {
     let Ok(files) = fs::read_dir(folder) else {
         return Vec::new();
     };
-    let mut noted: Vec<_> = files
-        .filter_map(|file| read(&file.ok()?.path()))
-        .collect();
+    let mut noted: Vec<_> = files.filter_map(|file| read(&file.ok()?.path())).collect();
     noted.sort_by_key(|noted| noted.address.port());
     noted
 }

@@ -30,8 +30,10 @@ pub(super) fn router(guard: &Arc<Guard>) -> Router {
     let page: Arc<str> = page.into();
     let document = get(move || async move { Html(page.to_string()) });
     let router = Router::new().route("/", document);
-    PARTS.into_iter().fold(router, |router, (path, kind, text)| {
-        let part = get(move || async move { ([(CONTENT_TYPE, kind)], text).into_response() });
-        router.route(path, part)
-    })
+    PARTS
+        .into_iter()
+        .fold(router, |router, (path, kind, text)| {
+            let part = get(move || async move { ([(CONTENT_TYPE, kind)], text).into_response() });
+            router.route(path, part)
+        })
 }

@@ -46,7 +46,9 @@ impl Running {
             .await
             .unwrap();
         tokio::spawn(connection);
-        let request = request.body(Full::<bytes::Bytes>::from(body.to_owned())).unwrap();
+        let request = request
+            .body(Full::<bytes::Bytes>::from(body.to_owned()))
+            .unwrap();
         let (head, body) = sender.send_request(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         http::Response::from_parts(head, String::from_utf8(body.to_vec()).unwrap())
@@ -117,7 +119,13 @@ async fn pages_of_other_sites_are_refused() {
     let ours = format!("http://{}", web.host());
     let same = [("origin", &*ours), ("sec-fetch-site", "same-origin")];
     assert_eq!(web.refusal("/api/status", &same).await.0, 200);
-    for origin in ["null", "http://evil.test", "https://127.0.0.1", "http://localhost:1", ""] {
+    for origin in [
+        "null",
+        "http://evil.test",
+        "https://127.0.0.1",
+        "http://localhost:1",
+        "",
+    ] {
         let answer = web.refusal("/api/status", &[("origin", origin)]).await;
         assert_eq!(answer, (403, "foreign_page".into()), "{origin}");
     }
@@ -155,7 +163,9 @@ async fn what_changes_something_needs_the_key() {
         }
     }
     let request = web.asking(Method::DELETE, "/api/exchanges");
-    let answer = web.ask(request.header("x-ngrnotok-key", &web.key), "").await;
+    let answer = web
+        .ask(request.header("x-ngrnotok-key", &web.key), "")
+        .await;
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     let page = web.ask(web.asking(Method::GET, "/"), "").await;
     assert!(page.body().contains(&web.key), "our page has it");
@@ -168,7 +178,11 @@ async fn answers_let_browsers_do_nothing_else() {
         let answer = web.ask(web.asking(Method::GET, path), "").await;
         let fields = answer.headers();
         let policy = fields["content-security-policy"].to_str().unwrap();
-        for part in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"] {
+        for part in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "frame-ancestors 'none'",
+        ] {
             assert!(policy.contains(part), "{path}: {policy}");
         }
         assert!(!policy.contains("unsafe"), "{policy}");
@@ -190,7 +204,13 @@ async fn others_need_the_password() {
         let packed = data_encoding::BASE64.encode(text.as_bytes());
         format!("Basic {packed}")
     };
-    for given in ["", "Basic", "Basic ?", &basic("open: sesame"), &basic("a:open")] {
+    for given in [
+        "",
+        "Basic",
+        "Basic ?",
+        &basic("open: sesame"),
+        &basic("a:open"),
+    ] {
         let answer = web.refusal("/", &[("authorization", given)]).await;
         assert_eq!(answer, (401, "password_missing".into()), "{given}");
     }
@@ -208,7 +228,9 @@ async fn others_need_the_password() {
 #[tokio::test]
 async fn a_place_that_is_wished_for_is_the_only_one() {
     let web = Running::start(LOOPBACK, None).await;
-    let taken = Web::bind(Place::At(web.address), None, None).await.unwrap_err();
+    let taken = Web::bind(Place::At(web.address), None, None)
+        .await
+        .unwrap_err();
     assert!(taken.to_string().contains("--web off"), "{taken}");
     assert!(Web::bind(Place::Off, None, None).await.unwrap().is_none());
     let one = Web::bind(Place::Usual, None, None).await.unwrap().unwrap();
@@ -230,10 +252,16 @@ async fn problems_say_what_to_do() {
         ("/api/har?id=7", 404, "no_exchange"),
         ("/api/tunnels/none", 404, "no_tunnel"),
     ] {
-        assert_eq!(web.refusal(path, &[]).await, (status, code.into()), "{path}");
+        assert_eq!(
+            web.refusal(path, &[]).await,
+            (status, code.into()),
+            "{path}"
+        );
     }
     let request = web.asking(Method::POST, "/api/status");
-    let answer = web.ask(request.header("x-ngrnotok-key", &web.key), "").await;
+    let answer = web
+        .ask(request.header("x-ngrnotok-key", &web.key), "")
+        .await;
     assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert!(answer.headers().contains_key("allow"));
     assert!(answer.body().contains("wrong_method"));
@@ -311,13 +339,15 @@ async fn what_is_imported_is_listed_filtered_and_forgotten() {
         let shown = get(&shown);
         assert!(shown.await.body().contains("s=secret"), "{path}");
     }
-    let ngrok: Value = serde_json::from_str(get("/api/requests/http?limit=1").await.body()).unwrap();
+    let ngrok: Value =
+        serde_json::from_str(get("/api/requests/http?limit=1").await.body()).unwrap();
     assert_eq!(ngrok["requests"][0]["uri"], "/api/requests/http/3");
     assert_eq!(ngrok["requests"][0]["response"]["status_code"], 500);
     assert_eq!(ngrok["requests"][0]["duration"], 12_000_000);
 
     let request = web.asking(Method::DELETE, "/api/requests/http");
-    web.ask(request.header("x-ngrnotok-key", &web.key), "").await;
+    web.ask(request.header("x-ngrnotok-key", &web.key), "")
+        .await;
     assert_eq!(list("").await.0, [0; 0]);
     assert_eq!(web.recorder.size(), 0);
 }

@@ -139,10 +139,12 @@ impl ConfigFile {
     fn settle_paths(&mut self) {
         let folder = self.path.parent().unwrap_or_else(|| Path::new(""));
         let settings = &mut self.settings;
-        for path in [&mut settings.server_ca, &mut settings.token_file]
-            .into_iter()
-            .flatten()
-        {
+        let paths = [
+            &mut settings.server_ca,
+            &mut settings.token_file,
+            &mut settings.inspect_store,
+        ];
+        for path in paths.into_iter().flatten() {
             *path = folder.join(&*path);
         }
         for words in settings.tunnels.values_mut() {
@@ -221,7 +223,7 @@ mod tests {
             ),
             (
                 "zebra = 1",
-                "1:1: unknown key \"zebra\"; there are: server, token-file, token, server-ca, server-pin, proxy, links, log, output, tunnels",
+                "1:1: unknown key \"zebra\"; there are: server, token-file, token, server-ca, server-pin, proxy, links, log, output, inspect, inspect-memory, inspect-body, inspect-store, inspect-keep, tunnels",
             ),
             (
                 "[tunnel.web]",

@@ -1,12 +1,12 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 use ngrnotok_common::protocol::cause::Cause;
 use tokio::time::Instant;
 
 use super::*;
-use crate::inspect::exchange::{Answer, Captured, Direction, Request};
+use crate::inspect::exchange::{Answer, Captured, Direction, Kind, Origin, Request, Timing};
 use crate::inspect::recording::Tap;
 
 const KIB: usize = 1024;
@@ -212,6 +212,46 @@ fn messages_have_to_share_what_a_body_may_have() {
     assert_eq!(newest.payload.bytes, format!("{:0100}", 1999));
     assert_eq!(found.messages.len() as u64 + found.messages_gone, 2000);
     assert!(found.messages.len() > 50);
+}
+
+#[test]
+fn both_sides_of_grpc_are_heard() {
+    let recorder = small();
+    let mut fields = HeaderMap::new();
+    fields.insert(
+        "content-type",
+        HeaderValue::from_static("application/grpc+proto"),
+    );
+    let uri = Uri::from_static("https://app.tunnel.test/some.Service/Method");
+    let recording = recorder.begin(&Arrival {
+        tunnel: &"app".parse().unwrap(),
+        at: SystemTime::UNIX_EPOCH,
+        began: Instant::now(),
+        origin: Origin::Visitor,
+        method: &Method::POST,
+        uri: &uri,
+        version: Version::HTTP_2,
+        fields: &fields,
+        body: None,
+        protocol: None,
+        round_trip: None,
+    });
+    tap(&recording, Direction::FromVisitor).data(b"\x00\x00\x00\x00\x03ask");
+    recording.answered(&Response::new(()), false);
+    let answer = tap(&recording, Direction::FromApp);
+    answer.data(b"\x00\x00\x00\x00\x02");
+    answer.data(b"so");
+    answer.trailers(&fields);
+    let found = recorder.get(recording.id().unwrap()).unwrap();
+    assert_eq!(found.kind, Kind::Grpc);
+    let messages = found.messages.iter();
+    let messages = messages.map(|message| (message.direction, &message.payload.bytes[..]));
+    let wanted = [
+        (Direction::FromVisitor, &b"ask"[..]),
+        (Direction::FromApp, b"so"),
+    ];
+    assert_eq!(messages.collect::<Vec<_>>(), wanted);
+    assert_eq!(found.answer.unwrap().trailers, Some(fields));
 }
 
 #[test]

@@ -38,9 +38,9 @@ pub(super) struct Change {
 impl Change {
     fn read(self) -> Result<Edit, Problem> {
         let odd = |what: &str, text: &str| Problem::bad(format!("{text:?} is no {what}."));
-        let method = self.method.map(|word| {
-            Method::from_bytes(word.as_bytes()).map_err(|_| odd("method", &word))
-        });
+        let method = self
+            .method
+            .map(|word| Method::from_bytes(word.as_bytes()).map_err(|_| odd("method", &word)));
         let path = self.path.map(|text| {
             let path = text.parse().ok();
             path.filter(|path: &PathAndQuery| path.as_str().starts_with('/'))

@@ -78,5 +78,7 @@ pub(super) async fn one(
 ) -> Result<Json<Whole>, Problem> {
     let exchange = desk.shown.recorder.get(ExchangeId(id));
     let exchange = exchange.ok_or_else(|| Problem::no_exchange(id))?;
-    Ok(Json(aside(move || Whole::of(&exchange, look.secrets)).await))
+    Ok(Json(
+        aside(move || Whole::of(&exchange, look.secrets)).await,
+    ))
 }

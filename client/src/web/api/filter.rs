@@ -90,14 +90,25 @@ impl Filter {
             let wanted = Status::read(wanted);
             wanted.is_some_and(|wanted| wanted.is(summary.status.map(|status| status.as_u16())))
         };
-        let took = summary.timing.ended.map_or(0.0, |took| took.as_secs_f64() * 1e3);
+        let took = summary
+            .timing
+            .ended
+            .map_or(0.0, |took| took.as_secs_f64() * 1e3);
         self.method.as_ref().is_none_or(method)
             && self.status.as_ref().is_none_or(status)
-            && self.path.as_ref().is_none_or(|part| path().contains(part.as_str()))
-            && self.tunnel.as_ref().is_none_or(|name| summary.tunnel.as_str() == name)
+            && self
+                .path
+                .as_ref()
+                .is_none_or(|part| path().contains(part.as_str()))
+            && self
+                .tunnel
+                .as_ref()
+                .is_none_or(|name| summary.tunnel.as_str() == name)
             && self.min_ms.is_none_or(|least| took >= least)
             && (self.field.is_none() && self.text.is_none()
-                || recorder.get(summary.id).is_some_and(|exchange| self.is_in(&exchange)))
+                || recorder
+                    .get(summary.id)
+                    .is_some_and(|exchange| self.is_in(&exchange)))
     }
 
     /// Looks into all of an exchange.
@@ -159,7 +170,11 @@ enum Status {
 impl Status {
     fn read(word: &str) -> Option<Self> {
         match word.strip_suffix("xx") {
-            Some(kind) => kind.parse().ok().filter(|kind| (1..=5).contains(kind)).map(Self::Kind),
+            Some(kind) => kind
+                .parse()
+                .ok()
+                .filter(|kind| (1..=5).contains(kind))
+                .map(Self::Kind),
             None => word
                 .parse()
                 .ok()

@@ -110,7 +110,9 @@ pub(super) async fn import(
 fn add(recorder: &crate::inspect::Recorder, archive: &Bytes) -> Result<Vec<ExchangeId>, Problem> {
     let exchanges = har::import(archive).map_err(|error| Problem::bad(error.to_string()))?;
     let added = exchanges.into_iter();
-    Ok(added.filter_map(|exchange| recorder.insert(exchange)).collect())
+    Ok(added
+        .filter_map(|exchange| recorder.insert(exchange))
+        .collect())
 }
 
 /// There is nothing to work with.

@@ -97,7 +97,9 @@ pub(super) async fn tunnel(
     Named(name): Named<String>,
 ) -> Result<Json<Tunnel>, Problem> {
     let online = desk.shown.status.borrow().online.clone();
-    let found = online.into_iter().find(|tunnel| tunnel.name.as_str() == name);
+    let found = online
+        .into_iter()
+        .find(|tunnel| tunnel.name.as_str() == name);
     let tunnel = found.ok_or_else(|| {
         Problem::new(
             StatusCode::NOT_FOUND,

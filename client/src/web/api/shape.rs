@@ -202,16 +202,18 @@ impl Line {
 
 impl Whole {
     pub(super) fn of(exchange: &Exchange, secrets: bool) -> Self {
-        let half = |fields: &HeaderMap, version, body: &Captured, trailers: Option<&HeaderMap>| Half {
-            version: version_word(version).to_owned(),
-            fields: self::fields(fields, secrets),
-            body: BodyShape {
-                bytes: body.total,
-                kept: body.bytes.len() as u64,
-                ended: body.ended,
-            },
-            trailers: trailers.map_or_else(Vec::new, |trailers| self::fields(trailers, secrets)),
-        };
+        let half =
+            |fields: &HeaderMap, version, body: &Captured, trailers: Option<&HeaderMap>| Half {
+                version: version_word(version).to_owned(),
+                fields: self::fields(fields, secrets),
+                body: BodyShape {
+                    bytes: body.total,
+                    kept: body.bytes.len() as u64,
+                    ended: body.ended,
+                },
+                trailers: trailers
+                    .map_or_else(Vec::new, |trailers| self::fields(trailers, secrets)),
+            };
         let request = &exchange.request;
         let timing = &exchange.timing;
         Self {
@@ -297,9 +299,16 @@ fn message(message: &Message) -> MessageShape {
         MessageKind::Grpc { .. } => ("grpc", None, None),
     };
     let payload = &message.payload;
-    let is_text = !matches!(message.kind, MessageKind::Binary | MessageKind::Packed | MessageKind::Grpc { .. });
+    let is_text = !matches!(
+        message.kind,
+        MessageKind::Binary | MessageKind::Packed | MessageKind::Grpc { .. }
+    );
     let text = is_text
-        .then(|| std::str::from_utf8(&payload.bytes).ok().map(ToOwned::to_owned))
+        .then(|| {
+            std::str::from_utf8(&payload.bytes)
+                .ok()
+                .map(ToOwned::to_owned)
+        })
         .flatten();
     let (event, event_id) = event.unzip();
     MessageShape {
@@ -326,7 +335,9 @@ pub(super) fn ms(duration: Duration) -> f64 {
 }
 
 pub(super) fn rfc3339(at: SystemTime) -> String {
-    jiff::Timestamp::try_from(at).unwrap_or_default().to_string()
+    jiff::Timestamp::try_from(at)
+        .unwrap_or_default()
+        .to_string()
 }
 
 pub(super) fn version_word(version: Version) -> &'static str {

@@ -120,7 +120,10 @@ impl StatusShape {
             recorder: RecorderShape {
                 on: recorder.is_on(),
                 bytes: recorder.size(),
-                newest: recorder.newest(None, 1).first().map_or(0, |newest| newest.id.0),
+                newest: recorder
+                    .newest(None, 1)
+                    .first()
+                    .map_or(0, |newest| newest.id.0),
                 total_bytes: limits.map(|limits| limits.total_bytes),
                 body_bytes: limits.map(|limits| limits.body_bytes),
             },

@@ -22,9 +22,8 @@ pub fn import(archive: &[u8]) -> Result<Vec<Exchange>, HarError> {
     let archive = archive.strip_prefix(b"\xef\xbb\xbf").unwrap_or(archive);
     let archive: Archive = serde_json::from_slice(archive)?;
     let entries = archive.log.entries.into_iter().enumerate();
-    let exchanges = entries.map(|(place, entry)| {
-        exchange(entry).map_err(|what| HarError::Entry { place, what })
-    });
+    let exchanges = entries
+        .map(|(place, entry)| exchange(entry).map_err(|what| HarError::Entry { place, what }));
     exchanges.collect()
 }
 
@@ -243,10 +242,7 @@ fn answer(response: &Answered, ours: Option<&Particulars>) -> Result<Answer, Str
     let packed = ours.and_then(|ours| ours.packed.as_deref());
     let body = match packed {
         Some(packed) => unpack(packed, Some("base64"))?,
-        None => unpack(
-            &response.content.text,
-            response.content.encoding.as_deref(),
-        )?,
+        None => unpack(&response.content.text, response.content.encoding.as_deref())?,
     };
     if ours.is_none() {
         // Others write it unpacked and leave the field as it was.

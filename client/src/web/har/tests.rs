@@ -65,12 +65,15 @@ fn exchanges() -> Vec<Exchange> {
     cut.state = State::VisitorLeft;
     let mut packed = exchange();
     if let Some(answer) = &mut packed.answer {
-        answer.fields.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        answer.fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        answer
+            .fields
+            .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        answer
+            .fields
+            .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         // "an otter", as gzip packs it.
-        let bytes = data_encoding::HEXLOWER.decode(
-            b"1f8b08000000000002034bcc53c82f29492d02005ef8cec608000000",
-        );
+        let bytes = data_encoding::HEXLOWER
+            .decode(b"1f8b08000000000002034bcc53c82f29492d02005ef8cec608000000");
         answer.body = Captured::whole(bytes.unwrap());
     }
     let mut trouble = exchange();
@@ -166,7 +169,10 @@ fn bodies_are_text_where_they_can_be_and_say_when_they_were_cut() {
     assert_eq!(packed["response"]["content"]["size"], 8);
     assert_eq!(packed["response"]["bodySize"], 28);
     assert_eq!(trouble["response"]["status"], 0);
-    assert_eq!(trouble["response"]["_error"], "local_refused: localhost:3000: refused");
+    assert_eq!(
+        trouble["response"]["_error"],
+        "local_refused: localhost:3000: refused"
+    );
     assert_eq!(
         plain["request"]["queryString"],
         json!([{ "name": "c", "value": "d" }, { "name": "e", "value": "f&" }])
@@ -180,14 +186,19 @@ fn times_add_up() {
         let parts = ["send", "wait", "receive"].map(|part| timings[part].as_f64().unwrap());
         assert!(parts.iter().all(|part| *part >= 0.0), "{timings}");
         let sum: f64 = parts.iter().sum();
-        assert!((sum - entry["time"].as_f64().unwrap()).abs() < 1e-6, "{entry}");
+        assert!(
+            (sum - entry["time"].as_f64().unwrap()).abs() < 1e-6,
+            "{entry}"
+        );
     }
 }
 
 #[test]
 fn messages_are_written_as_chrome_does() {
     let entries = entries(&export(exchanges().into_iter(), false));
-    let socket = entries.iter().find(|entry| entry["_resourceType"] == "websocket");
+    let socket = entries
+        .iter()
+        .find(|entry| entry["_resourceType"] == "websocket");
     let messages = socket.unwrap()["_webSocketMessages"].as_array().unwrap();
     assert_eq!(messages[0]["type"], "send");
     assert_eq!(messages[0]["opcode"], 1);
@@ -249,7 +260,8 @@ fn archives_of_browsers_are_read() {
 fn what_is_no_archive_is_refused_with_its_place() {
     assert!(import(b"{}").unwrap_err().to_string().contains("no HAR"));
     assert!(import(b"").is_err());
-    let mut archive: Value = serde_json::from_slice(&export(exchanges().into_iter(), true)).unwrap();
+    let mut archive: Value =
+        serde_json::from_slice(&export(exchanges().into_iter(), true)).unwrap();
     for (part, name, value) in [
         ("request", "url", json!("not an address")),
         ("request", "method", json!("G ET")),
@@ -257,7 +269,9 @@ fn what_is_no_archive_is_refused_with_its_place() {
     ] {
         let entry = &mut archive["log"]["entries"][1][part];
         let before = std::mem::replace(&mut entry[name], value);
-        let error = import(archive.to_string().as_bytes()).unwrap_err().to_string();
+        let error = import(archive.to_string().as_bytes())
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("entry 1 of the HAR file"), "{error}");
         archive["log"]["entries"][1][part][name] = before;
     }

@@ -34,7 +34,6 @@ pub fn export(exchanges: impl Iterator<Item = Exchange>, secrets: bool) -> Vec<u
     text.into_bytes()
 }
 
-
 fn hide(exchange: &mut Exchange) {
     mask(&mut exchange.request.fields);
     exchange.request.trailers.as_mut().map(mask);
