@@ -258,7 +258,7 @@ class Looks:
                     self.page.until("return document.querySelectorAll('.message').length === 4")
                     self.page.until_text(".message .preview", '{"say": "hello"}')
                 self.page.until("return document.querySelectorAll('.message').length > 4")
-                self.page.click(".message")
+                self.page.run("document.querySelector('.message').click()")
                 self.page.until_text(".full", '"say": "hello"')
             server.shutdown()
         self.page.open(f"{self.web}/")

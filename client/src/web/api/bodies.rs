@@ -17,10 +17,11 @@ use crate::web::problem::Problem;
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
     /// Whose body.
+    #[param(inline)]
     part: Part,
     /// Unpack it as its `Content-Encoding` says.
     #[serde(default)]
-    #[param(required = false)]
+    #[param(inline, required = false)]
     decoded: Flag,
 }
 

@@ -50,6 +50,10 @@ impl Filter {
                 "status={status} is neither a status such as 404 nor a kind such as 4xx."
             )));
         }
+        let ids = [self.before, self.after].into_iter().flatten();
+        if ids.into_iter().any(|id| i64::try_from(id).is_err()) {
+            return Err(Problem::bad("before and after are numbers of exchanges."));
+        }
         if self.limit.is_some_and(|limit| !(1..=MOST).contains(&limit)) {
             return Err(Problem::bad(format!(
                 "limit must be 1 to {MOST}; ask for the rest with before."

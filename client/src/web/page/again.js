@@ -35,7 +35,7 @@ export async function edit(shown) {
   const path = el("input", { value: url.pathname + url.search, "aria-label": "Path", spellcheck: "false" });
   const fields = el("textarea", { "aria-label": "Fields", rows: 9, spellcheck: "false" });
   const packed = one.request.fields.some((field) => field.name === "content-encoding");
-  const kept = one.request.fields.filter((field) => field.name !== "content-length" && !(text !== null && packed && field.name === "content-encoding"));
+  const kept = one.request.fields.filter((field) => !(text !== null && packed && field.name === "content-encoding"));
   fields.value = kept.map((field) => `${field.name}: ${field.value}`).join("\n");
   const content = el("textarea", { "aria-label": "Body", rows: 10, spellcheck: "false", disabled: text === null });
   content.value = text ?? "";

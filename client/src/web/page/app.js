@@ -7,6 +7,7 @@ import { copyCurl, dialog, differ, edit, resend } from "/again.js";
 
 let run = null;
 let status = null;
+let wanted = null;
 
 // ---- what the client says
 
@@ -22,9 +23,10 @@ function listen() {
   events.addEventListener("exchanges", (event) => {
     const { changed, oldest } = JSON.parse(event.data);
     list.update(changed, oldest);
-    const seen = detail.current();
-    if (seen && seen.id < oldest) go("#/");
-    else if (seen && changed.some((line) => line.id === seen.id)) showDetail(seen.id);
+    // What is wanted by now, which may not be what is shown yet.
+    if (wanted === null) return;
+    if (wanted < oldest) go("#/");
+    else if (changed.some((line) => line.id === wanted)) showDetail(wanted);
   });
   events.addEventListener("error", () => {
     const state = $("state");
@@ -72,6 +74,7 @@ function route() {
   const [, word = ""] = location.hash.match(/^#\/(.*)$/) ?? [];
   const id = /^\d+$/.test(word) ? Number(word) : null;
   const onStatus = word === "status";
+  wanted = id;
   document.body.className = onStatus ? "on-status" : id === null ? "on-list" : "on-detail";
   $("status").hidden = !onStatus;
   $("list").hidden = onStatus;
@@ -242,11 +245,9 @@ const onKey = doing(async (event) => {
       const id = one?.id ?? list.chosenId();
       if (id === null) return;
       event.preventDefault();
-      const wanted = one ?? (await askJson(`/api/exchanges/${id}`));
-      if (event.key === "r") await resend(wanted);
-      else if (event.key === "e") await edit(wanted);
-      else if (event.key === "d") await differ(wanted);
-      else await copyCurl(wanted);
+      const meant = one ?? (await askJson(`/api/exchanges/${id}`));
+      const act = { r: resend, e: edit, d: differ, c: copyCurl }[event.key];
+      await act(meant);
     }
   }
 });

@@ -14,7 +14,8 @@ export async function show(id, { back, tab = "answer" } = {}) {
   // Somebody has moved on meanwhile.
   if (mine !== asked) return;
   const keep = open?.id === id ? open.tab : tab;
-  open = { id, tab: keep, one, back };
+  const unfolded = open?.id === id ? open.unfolded : new Set();
+  open = { id, tab: keep, one, back, unfolded };
   render();
 }
 
@@ -146,18 +147,23 @@ function timing(one) {
 }
 
 function messages(one) {
-  const rows = one.message_list.map((message) => {
+  // Those that somebody has opened stay open while others come.
+  const { unfolded } = open;
+  const rows = one.message_list.map((message, at) => {
+    const number = one.messages_gone + at;
     const fromVisitor = message.from === "visitor";
     const label = [message.kind, message.event && message.event !== "message" ? message.event : "", message.code ?? "", message.compressed ? "packed" : ""].filter(Boolean).join(" ");
     const preview = message.text ?? `${message.bytes} bytes`;
-    const full = el("div", { class: "full", hidden: true });
+    const isOpen = unfolded.has(number);
+    const full = el("div", { class: "full", hidden: !isOpen }, isOpen ? inFull(message) : null);
     const line = el(
       "button",
       {
         class: "message",
-        "aria-expanded": "false",
+        "aria-expanded": String(isOpen),
         onclick: () => {
           full.hidden = !full.hidden;
+          unfolded[full.hidden ? "delete" : "add"](number);
           line.setAttribute("aria-expanded", String(!full.hidden));
           if (!full.hidden && !full.firstChild) full.append(inFull(message));
         },
