@@ -79,6 +79,8 @@ Exit codes: 0 it came, 6 no client runs, 7 it did not come in time.")]
         mut_arg("links", |arg| arg.hide(true)),
         mut_arg("output", |arg| arg.hide(true)),
         mut_arg("local_only", |arg| arg.hide(true)),
+        mut_arg("web", |arg| arg.hide(true)),
+        mut_arg("web_password_file", |arg| arg.hide(true)),
         mut_arg("inspect", |arg| arg.hide(true)),
         mut_arg("inspect_memory", |arg| arg.hide(true)),
         mut_arg("inspect_body", |arg| arg.hide(true)),

@@ -24,8 +24,8 @@ use ngrnotok_common::secret::{Secret, shows_token};
 use ngrnotok_common::{memory, shutdown};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 fn main() -> ExitCode {
     memory::keep_freed();
@@ -251,15 +251,15 @@ async fn run(
     opening.web = web.as_ref().map(Web::url);
     let mut client = Client::new(config)?;
     let requests = client.take_requests().expect("taken once");
-    // Dropped when the client is gone.
-    let _web = web.map(|web| {
-        let shown = Shown {
+    // It ends when this is dropped, with the client.
+    let mut page = JoinSet::new();
+    if let Some(web) = web {
+        page.spawn(web.serve(Shown {
             status: client.status(),
             recorder: client.recorder(),
             resender: client.resender(),
-        };
-        AbortOnDropHandle::new(tokio::spawn(web.serve(shown)))
-    });
+        }));
+    }
     let (status, recorder) = (client.status(), client.recorder());
     let mut stdout = tokio::io::stdout();
     let mut showing = std::pin::pin!(output::show(form, opening, status, requests, &mut stdout));

@@ -80,7 +80,7 @@ const NEVER: [Rule; 8] = [
 ];
 
 /// What they may know of, and nothing else of their package.
-const ONLY: [Rule; 9] = [
+const ONLY: [Rule; 10] = [
     Rule {
         of: "server/src/registry/",
         names: &["registry", "session"],
@@ -112,6 +112,10 @@ const ONLY: [Rule; 9] = [
     Rule {
         of: "client/src/settings.rs",
         names: &["local", "proxy", "web"],
+    },
+    Rule {
+        of: "client/src/ask/",
+        names: &["ask", "web"],
     },
     Rule {
         of: "client/src/web/",

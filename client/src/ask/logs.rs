@@ -45,8 +45,11 @@ pub async fn logs(
         }
     }
     out.flush().await?;
+    if !words.follow {
+        return Ok(());
+    }
     let mut last = newest;
-    while words.follow {
+    loop {
         for line in following.next().await? {
             let id = line["id"].as_u64().unwrap_or(0);
             if id > last {
@@ -64,7 +67,6 @@ pub async fn logs(
         }
         out.flush().await?;
     }
-    Ok(())
 }
 
 fn said(line: &Value, words: &Logs) -> String {

@@ -103,6 +103,11 @@ fn shown(line: &Value) -> String {
         false => format!("  {ms:.0}ms"),
     });
     let number = format!("#{}", line["id"]);
-    let (method, path) = (text("method"), text("path"));
+    let method = text("method");
+    // Secrets travel in queries, and lines stay in terminals.
+    let path = match text("path").split_once('?') {
+        Some((path, _)) => format!("{path}?…"),
+        None => text("path").to_owned(),
+    };
     format!("{clock}  {number:<6} {method:<7} {path:<38} {state}{took}")
 }

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::AskError;
 use crate::web::KEY;
@@ -28,6 +29,7 @@ pub(super) struct Running {
     address: SocketAddr,
     /// Unknown where only an address is known: then there is nothing but looking.
     key: Option<String>,
+    connections: TaskTracker,
 }
 
 impl Running {
@@ -40,6 +42,7 @@ impl Running {
             return Ok(Self {
                 address: reachable(address),
                 key: note.map(|noted| noted.key),
+                connections: TaskTracker::new(),
             });
         }
         let mut running = Vec::new();
@@ -47,6 +50,7 @@ impl Running {
             let client = Self {
                 address: reachable(noted.address),
                 key: Some(noted.key.clone()),
+                connections: TaskTracker::new(),
             };
             // Those that were killed have left theirs behind.
             if client.is(&noted).await {
@@ -119,7 +123,7 @@ impl Running {
         let stream = TcpStream::connect(self.address).await.map_err(failed)?;
         let odd = |_| AskError::Odd(self.address);
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(odd)?;
-        tokio::spawn(connection);
+        self.connections.spawn(connection);
         let mut request = Request::builder()
             .method(method)
             .uri(path)

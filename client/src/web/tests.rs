@@ -4,6 +4,8 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::inspect::Limits;
@@ -14,7 +16,8 @@ struct Running {
     key: String,
     recorder: Recorder,
     _status: watch::Sender<Status>,
-    _web: tokio_util::task::AbortOnDropHandle<()>,
+    tasks: TaskTracker,
+    _web: DropGuard,
 }
 
 impl Running {
@@ -31,12 +34,15 @@ impl Running {
             recorder: recorder.clone(),
             resender: client.resender(),
         };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(web.serve(shown)));
         Self {
             address,
             key,
             recorder,
             _status: sender,
-            _web: tokio_util::task::AbortOnDropHandle::new(tokio::spawn(web.serve(shown))),
+            _web: stop.drop_guard(),
+            tasks,
         }
     }
 
@@ -45,7 +51,7 @@ impl Running {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream.unwrap()))
             .await
             .unwrap();
-        tokio::spawn(connection);
+        self.tasks.spawn(connection);
         let request = request
             .body(Full::<bytes::Bytes>::from(body.to_owned()))
             .unwrap();

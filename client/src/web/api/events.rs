@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use utoipa::{IntoParams, ToSchema};
 
-use super::Desk;
 use super::ask::Asked;
 use super::shape::Line;
 use super::state::StatusShape;
+use super::{Desk, aside};
 use crate::inspect::Summary;
 
 /// News is told at most so often, 10 times a second; what changes in between is told at once.
@@ -52,6 +52,8 @@ struct Follower {
     revision: watch::Receiver<u64>,
     since: u64,
     ready: VecDeque<Event>,
+    /// There may be news.
+    due: bool,
     recording: bool,
     pause: bool,
 }
@@ -83,12 +85,12 @@ pub(super) async fn events(
         revision: desk.shown.recorder.revision(),
         since,
         ready: VecDeque::new(),
+        due: true,
         recording: desk.shown.recorder.is_on(),
         pause: false,
         desk,
     };
     follower.tell_status();
-    follower.tell_news(true);
     let stream = unfold(follower, async |mut follower| {
         let event = follower.next().await?;
         Some((Ok(event), follower))
@@ -103,6 +105,12 @@ impl Follower {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
+            if std::mem::take(&mut self.due) {
+                let (desk, since) = (self.desk.clone(), self.since);
+                (self.since, self.ready) = aside(move || news(&desk, since)).await;
+                self.pause = true;
+                continue;
+            }
             if std::mem::take(&mut self.pause) {
                 sleep(PACE).await;
             }
@@ -111,11 +119,9 @@ impl Follower {
                     changed.ok()?;
                     self.tell_status();
                 }
-                changed = self.revision.changed(), if self.recording => {
-                    match changed {
-                        Ok(()) => self.tell_news(false),
-                        Err(_) => self.recording = false,
-                    }
+                changed = self.revision.changed(), if self.recording => match changed {
+                    Ok(()) => self.due = true,
+                    Err(_) => self.recording = false,
                 }
             }
         }
@@ -127,36 +133,31 @@ impl Follower {
         let event = Event::default().event("status").json_data(status);
         self.ready.push_back(event.expect("plain words"));
     }
+}
 
-    fn tell_news(&mut self, anyway: bool) {
-        self.revision.mark_unchanged();
-        let changes = self.desk.shown.recorder.changed_since(self.since);
-        if changes.revision == self.since && !anyway {
-            return;
-        }
-        self.since = changes.revision;
-        self.pause = true;
-        let mut rest = &changes.changed[..];
-        loop {
-            let (some, more) = rest.split_at(rest.len().min(LINES));
-            let event = self.lines(some, changes.oldest.0);
+/// What is new since a revision, and up to which.
+fn news(desk: &Desk, since: u64) -> (u64, VecDeque<Event>) {
+    let changes = desk.shown.recorder.changed_since(since);
+    let oldest = changes.oldest.0;
+    let mut events = VecDeque::new();
+    let mut rest = &changes.changed[..];
+    loop {
+        let (some, more) = rest.split_at(rest.len().min(LINES));
+        let event = lines(some, oldest);
+        if more.is_empty() {
             // Only the last one has all that there is up to this revision.
-            let event = match more {
-                [] => event.id(format!("{}-{}", self.desk.run, self.since)),
-                _ => event,
-            };
-            self.ready.push_back(event);
-            if more.is_empty() {
-                return;
-            }
-            rest = more;
+            let id = format!("{}-{}", desk.run, changes.revision);
+            events.push_back(event.id(id));
+            return (changes.revision, events);
         }
+        events.push_back(event);
+        rest = more;
     }
+}
 
-    fn lines(&self, some: &[Summary], oldest: u64) -> Event {
-        let changed = some.iter().map(Line::of).collect();
-        let news = News { changed, oldest };
-        let event = Event::default().event("exchanges").json_data(news);
-        event.expect("plain words")
-    }
+fn lines(some: &[Summary], oldest: u64) -> Event {
+    let changed = some.iter().map(Line::of).collect();
+    let news = News { changed, oldest };
+    let event = Event::default().event("exchanges").json_data(news);
+    event.expect("plain words")
 }

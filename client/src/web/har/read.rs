@@ -23,7 +23,7 @@ pub fn import(archive: &[u8]) -> Result<Vec<Exchange>, HarError> {
     let archive: Archive = serde_json::from_slice(archive)?;
     let entries = archive.log.entries.into_iter().enumerate();
     let exchanges = entries
-        .map(|(place, entry)| exchange(entry).map_err(|what| HarError::Entry { place, what }));
+        .map(|(place, entry)| exchange(&entry).map_err(|what| HarError::Entry { place, what }));
     exchanges.collect()
 }
 
@@ -167,13 +167,13 @@ struct Nanoseconds {
     edge: Option<u64>,
 }
 
-fn exchange(entry: Entry) -> Result<Exchange, String> {
+fn exchange(entry: &Entry) -> Result<Exchange, String> {
     let Entry {
         request,
         response,
         ours,
         ..
-    } = &entry;
+    } = entry;
     let at: jiff::Timestamp = entry
         .started_date_time
         .parse()
@@ -196,7 +196,7 @@ fn exchange(entry: Entry) -> Result<Exchange, String> {
         Some(ours) => ours.tunnel.parse().ok(),
         None => None,
     };
-    let kind = kind(&entry, answer.as_ref());
+    let kind = kind(entry, answer.as_ref());
     let said = match ours {
         Some(ours) if kind != Kind::WebSocket => &ours.messages,
         _ => &entry.messages,
@@ -219,7 +219,7 @@ fn exchange(entry: Entry) -> Result<Exchange, String> {
         },
         state: state(response, ours.as_ref()),
         answer,
-        timing: timing(&entry),
+        timing: timing(entry),
         kind,
         messages: messages?,
         messages_gone: ours.as_ref().map_or(0, |ours| ours.messages_gone),

@@ -117,7 +117,7 @@ async function showStatus() {
     el(
       "table",
       { class: "numbers" },
-      el("thead", {}, el("tr", {}, el("th", {}, "Recorded requests"), ...["ttl", "opn", "rt1", "rt5", "p50", "p90"].map((name) => el("th", { class: "num", scope: "col" }, name)))),
+      el("thead", {}, el("tr", {}, el("th", {}, "Recorded"), ...["ttl", "opn", "rt1", "rt5", "p50", "p90"].map((name) => el("th", { class: "num", scope: "col" }, name)))),
       el("tbody", {}, numbers),
     ),
     el("p", { class: "dim" }, "Programs ask the same at ", el("a", { href: "/api/openapi.json" }, "/api"), ", and by ngrnotok status, logs, resend and wait-for-request."),

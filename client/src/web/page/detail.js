@@ -125,7 +125,7 @@ function timing(one) {
   const way = round === null ? null : round / 2;
   const end = ended ?? Math.max(sent ?? 0, answered ?? 0);
   const upTo = Math.min(sent ?? answered ?? end, answered ?? end);
-  const steps = [
+  const all = [
     ["edge", "Edge", edge, edge === null ? "the server does not say" : "the server held it"],
     ["link", "Link, there", way, way === null ? "not measured yet" : "half a round trip"],
     ["send", "Request body", upTo, "until the app had all of it"],
@@ -133,7 +133,9 @@ function timing(one) {
     ["receive", "Answer body", answered === null ? null : end - answered, ended === null ? "goes on" : "until its end"],
     ["link", "Link, back", way, way === null ? "not measured yet" : "half a round trip"],
   ];
-  const sum = steps.reduce((all, [, , ms]) => all + (ms ?? 0), 0);
+  // What was sent again came neither by the edge nor by the link.
+  const steps = one.origin === "resent" ? all.filter(([kind]) => !["edge", "link"].includes(kind)) : all;
+  const sum = steps.reduce((before, [, , ms]) => before + (ms ?? 0), 0);
   let at = 0;
   const rows = steps.map(([kind, name, ms, note]) => {
     const bar = el("span", { class: `bar ${kind}`, hidden: ms === null });
@@ -142,7 +144,7 @@ function timing(one) {
     at += ms ?? 0;
     return el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "num" }, ms === null ? "–" : took(ms)), el("td", { class: "track" }, bar), el("td", { class: "dim" }, note));
   });
-  rows.push(el("tr", { class: "sum" }, el("th", { scope: "row" }, "Together"), el("td", { class: "num" }, took(sum)), el("td", {}), el("td", { class: "dim" }, edge === null ? "without the edge" : "")));
+  rows.push(el("tr", { class: "sum" }, el("th", { scope: "row" }, "Together"), el("td", { class: "num" }, took(sum)), el("td", {}), el("td", { class: "dim" }, one.origin === "resent" ? "at the app alone" : edge === null ? "without the edge" : "")));
   return el("table", { class: "timing" }, el("tbody", {}, rows));
 }
 
@@ -171,7 +173,7 @@ function messages(one) {
       el("span", { class: "dim num" }, took(message.at_ms)),
       el("span", { class: `way ${fromVisitor ? "up" : "down"}`, title: fromVisitor ? "from the visitor" : "from the app" }, fromVisitor ? "↑" : "↓"),
       el("span", { class: "kind" }, label),
-      el("span", { class: "preview" }, preview.slice(0, 300)),
+      el("span", { class: "preview" }, preview.slice(0, 300).replace(/[\u0000-\u001f]/g, "·")),
       el("span", { class: "dim num" }, size(message.bytes)),
     );
     return [line, full];
