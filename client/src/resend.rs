@@ -73,6 +73,17 @@ pub enum ResendError {
     Ended,
 }
 
+#[cfg(test)]
+impl Resender {
+    /// One whose client has ended.
+    pub(crate) fn of_nobody() -> Self {
+        Self {
+            recorder: Recorder::off(),
+            client: Weak::new(),
+        }
+    }
+}
+
 impl Resender {
     pub(crate) fn new(client: &Arc<Shared>) -> Self {
         Self {

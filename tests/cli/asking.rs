@@ -22,7 +22,7 @@ impl Asked {
         let args = [&args[..], &["--web", "127.0.0.1:0"]].concat();
         let mut client = ngrnotok(scratch, &args).start();
         let ready = event(&mut client).await;
-        let text = |name: &str| ready[name].as_str().unwrap().to_owned();
+        let text = |name: &str| ready[name].as_str().expect("text").to_owned();
         let (url, web) = (text("url"), text("web"));
         Self { client, url, web }
     }
@@ -42,7 +42,7 @@ async fn ask(scratch: &Scratch, args: &[&str]) -> Ended {
 async fn json(scratch: &Scratch, args: &[&str]) -> Value {
     let said = ask(scratch, &[args, &["--json"]].concat()).await;
     assert_eq!(said.code, Some(0), "{}", said.stderr);
-    serde_json::from_str(&said.stdout).unwrap()
+    serde_json::from_str(&said.stdout).expect("JSON")
 }
 
 #[test]

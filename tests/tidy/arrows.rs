@@ -80,7 +80,7 @@ const NEVER: [Rule; 8] = [
 ];
 
 /// What they may know of, and nothing else of their package.
-const ONLY: [Rule; 10] = [
+const ONLY: [Rule; 11] = [
     Rule {
         of: "server/src/registry/",
         names: &["registry", "session"],

@@ -27,12 +27,11 @@ impl Running {
         let web = web.unwrap().unwrap();
         let (address, key) = (web.address(), web.guard.key().expose().to_owned());
         let recorder = Recorder::new(Limits::default());
-        let client = crate::client::Client::of_a_test();
         let (sender, status) = watch::channel(Status::default());
         let shown = Shown {
             status,
             recorder: recorder.clone(),
-            resender: client.resender(),
+            resender: Resender::of_nobody(),
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(stop.clone().run_until_cancelled_owned(web.serve(shown)));
