@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use ngrnotok_common::manual::{Completions, Man};
 
+use crate::ask::words;
 use crate::local::Target;
 use crate::settings::{Settings, TunnelSettings};
 
@@ -19,7 +20,7 @@ Try it:      ngrnotok http --hello\n\
 Use it:      ngrnotok http -p 3000\n\
 Go public:   ngrnotok login --server tunnel.example.com\n\n\
 Exit codes: 0 done, 1 failure, 2 wrong usage or configuration, 3 refused credentials,\n\
-4 name taken, 5 server unreachable."
+4 name taken, 5 server unreachable, 6 no client runs, 7 no such request in time."
 )]
 pub struct Cli {
     /// TOML file with your server, token and tunnels [default: what ngrnotok config path prints]
@@ -72,6 +73,27 @@ ngrnotok run -p 8000 -- docker compose up\n\n\
 The command finds the public URL in NGRNOTOK_URL. Signals go to it, and the exit code is its own."
     )]
     Run(Run),
+    /// Show how a running client stands
+    Status(words::Status),
+    /// Show what went through a running client
+    #[command(after_help = "\
+Examples:\n  \
+ngrnotok logs --follow               what goes by, a line each\n  \
+ngrnotok logs 12                     request 12 with its answer\n  \
+ngrnotok logs 12 --body request      its body alone")]
+    Logs(words::Logs),
+    /// Have a running client send a recorded request to the app once more
+    #[command(after_help = "Exit code: 0 if the app answered, whatever the status.")]
+    Resend(words::Resend),
+    /// Wait until a running client has got a request that fits, and print it
+    #[command(after_help = "\
+Requests count that come after this has begun; with --after NUMBER, those after that one, also if\n\
+they have come already:\n\n  \
+last=$(ngrnotok status --json | jq .recorder.newest)\n  \
+trigger-the-webhook\n  \
+ngrnotok wait-for-request --after $last --path /webhooks/payment --timeout 30s --json\n\n\
+Exit codes: 0 it came, 6 no client runs, 7 it did not come in time.")]
+    WaitForRequest(words::Wait),
     /// Try a token and keep it in the config file, with the server it is for
     #[command(
         mut_arg("server", |arg| {
@@ -80,6 +102,8 @@ The command finds the public URL in NGRNOTOK_URL. Signals go to it, and the exit
         mut_arg("links", |arg| arg.hide(true)),
         mut_arg("output", |arg| arg.hide(true)),
         mut_arg("local_only", |arg| arg.hide(true)),
+        mut_arg("web", |arg| arg.hide(true)),
+        mut_arg("web_password_file", |arg| arg.hide(true)),
         mut_arg("inspect", |arg| arg.hide(true)),
         mut_arg("inspect_memory", |arg| arg.hide(true)),
         mut_arg("inspect_body", |arg| arg.hide(true)),

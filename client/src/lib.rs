@@ -11,10 +11,13 @@
 //! - [`inspect`] records what goes by, and [`resend`] sends it again.
 //! - [`beside`] runs a command together with the tunnel to the port that it opens.
 //! - [`status`], [`requests`] and [`connections`] are what there is to see; [`output`] shows them as lines,
-//!   [`tui`] as a panel.
+//!   [`tui`] as a panel, [`web`] as a page and an API for browsers and programs on this machine. [`face`] is
+//!   a client with all of them.
+//! - [`ask`] are the commands that ask such an API.
 //! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
 //!   checked types; [`doctor`] tries them out, and [`login`] is how a token gets into that file.
 
+pub mod ask;
 mod backoff;
 pub mod beside;
 pub mod cli;
@@ -27,6 +30,7 @@ mod course;
 mod dispatch;
 pub mod doctor;
 pub mod embedded;
+pub mod face;
 pub mod inspect;
 pub mod local;
 pub mod login;
@@ -42,6 +46,7 @@ pub mod status;
 mod supervise;
 pub mod tui;
 mod wake;
+pub mod web;
 
 pub use client::{Client, ClientError, Config, Tunnel};
 pub use connect::Connector;

@@ -3,29 +3,29 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::CommandFactory as _;
+use ngrnotok::ask::{self, AskError};
 use ngrnotok::beside::{self, BesideError, Plan};
 use ngrnotok::cli::{Cli, Command, ConfigCommand, Doctor, Http, Run, Start};
-use ngrnotok::client::{Client, ClientError, Config, Tunnel};
+use ngrnotok::client::{ClientError, Config, Tunnel};
 use ngrnotok::config::file;
 use ngrnotok::config::store::{self, StoreError};
 use ngrnotok::config::{self, ConfigError, Wishes, summary};
 use ngrnotok::doctor;
 use ngrnotok::embedded::{self, EmbeddedError};
+use ngrnotok::face::{self, Face, FaceError, Showing};
 use ngrnotok::local::Target;
 use ngrnotok::login::{self, LoginError};
-use ngrnotok::output::{self, Form, Opening};
-use ngrnotok::resend::Edit;
+use ngrnotok::output::{Form, Opening};
 use ngrnotok::settings::{OutputWord, Settings};
-use ngrnotok::tui::{self, Screen};
+use ngrnotok::web::{Web, WebError};
+use ngrnotok_common::memory;
 use ngrnotok_common::protocol::control::StopCode;
 use ngrnotok_common::protocol::handshake::Problem;
 use ngrnotok_common::secret::{Secret, shows_token};
-use ngrnotok_common::{memory, shutdown};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -48,6 +48,22 @@ fn main() -> ExitCode {
             Ok(code) => return ExitCode::from(code),
             Err(failure) => Err(failure),
         },
+        Some(Command::Status(words)) => {
+            block_on(async { print(&ask::status(&config::web_notes(), &words).await?).await })
+        }
+        Some(Command::Logs(words)) => block_on(async {
+            let mut stdout = tokio::io::stdout();
+            match ask::logs(&config::web_notes(), &words, &mut stdout).await {
+                Err(AskError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                done => Ok(done?),
+            }
+        }),
+        Some(Command::Resend(words)) => {
+            block_on(async { print(&ask::resend(&config::web_notes(), &words).await?).await })
+        }
+        Some(Command::WaitForRequest(words)) => block_on(async {
+            print(&ask::wait_for_request(&config::web_notes(), &words).await?).await
+        }),
         Some(Command::Login(given)) => block_on(log_in(config, given)),
         Some(Command::Logout) => log_out(config),
         Some(Command::Config(ConfigCommand::Check(given))) => check(config, *given),
@@ -65,6 +81,15 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+async fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = tokio::io::stdout();
+    let written = async {
+        stdout.write_all(text.as_bytes()).await?;
+        stdout.flush().await
+    };
+    written.await.map_err(|error| AskError::Write(error).into())
 }
 
 const TOKEN_TYPED: &str = "a token must not be an argument, every user of this machine could read it. \
@@ -93,6 +118,10 @@ enum Failure {
     #[error("{0}")]
     Login(#[from] LoginError),
     #[error("{0}")]
+    Web(#[from] WebError),
+    #[error("{0}")]
+    Ask(#[from] AskError),
+    #[error("{0}")]
     Embedded(#[from] EmbeddedError),
     #[error("{0}")]
     Beside(#[from] BesideError),
@@ -106,14 +135,18 @@ impl Failure {
     /// The documented exit codes.
     fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Login(LoginError::Token(_)) => 2,
+            Self::Usage(_)
+            | Self::Login(LoginError::Token(_))
+            | Self::Web(WebError::Open { .. }) => 2,
             Self::Client(error) | Self::Login(LoginError::Client(error)) => match error {
                 error if is_about_the_token(error) => 3,
                 ClientError::NameTaken(_) | ClientError::TakenOver => 4,
                 ClientError::Unreachable(_) => 5,
                 _ => 1,
             },
+            Self::Ask(error) => error.code(),
             Self::Login(_)
+            | Self::Web(_)
             | Self::Embedded(_)
             | Self::Beside(_)
             | Self::Examined
@@ -134,6 +167,15 @@ fn is_about_the_token(error: &ClientError) -> bool {
         ),
         ClientError::NameForbidden(_) => true,
         _ => false,
+    }
+}
+
+impl From<FaceError> for Failure {
+    fn from(error: FaceError) -> Self {
+        match error {
+            FaceError::Client(error) => Self::Client(error),
+            FaceError::Write(error) => Self::Other(error.to_string()),
+        }
     }
 }
 
@@ -163,6 +205,10 @@ async fn http(named: Option<PathBuf>, args: Http) -> Result<(), Failure> {
     }
     command.push_str(TO_A_SERVER);
     serve(&wishes, vec![(None, tunnel)], command, run).await
+}
+
+async fn run(config: Config, face: Face) -> Result<(), Failure> {
+    Ok(face::run(config, face).await?)
 }
 
 /// What makes public what a command has made for this machine.
@@ -197,15 +243,10 @@ async fn run_command(named: Option<PathBuf>, mut args: Run) -> Result<u8, Failur
     };
     let note = |text: String| eprintln!("ngrnotok: {text}");
     // The command has the terminal; a panel would write over what it says.
-    let beside = |config, opening, showing: Showing| {
-        beside::run(config, plan, &note, move |config, stop| {
-            show(
-                config,
-                opening,
-                showing.as_lines(),
-                watch::Sender::new(0),
-                stop.cancelled_owned(),
-            )
+    let beside = |config, face| {
+        beside::run(config, plan, &note, move |config, stop| async move {
+            let stop = stop.cancelled_owned();
+            Ok(face::run_beside(config, face, stop).await?)
         })
     };
     serve(&wishes, vec![(None, tunnel)], public, beside).await
@@ -217,12 +258,15 @@ async fn serve<T, F>(
     wishes: &Wishes,
     tunnels: Vec<(Option<String>, Tunnel)>,
     public_command: String,
-    run: impl FnOnce(Config, Opening, Showing) -> F,
+    run: impl FnOnce(Config, Face) -> F,
 ) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {
-    let showing = showing(&wishes.settings);
+    let settings = &wishes.settings;
+    let place = settings.web.unwrap_or_default();
+    let notes = config::web_notes();
+    let web = Web::bind(place, config::web_password(settings)?, Some(&notes)).await?;
     let words = tunnels.iter().filter_map(|(word, tunnel)| {
         let word = word.clone()?;
         Some((tunnel.name.clone(), word))
@@ -232,9 +276,15 @@ where
         port_was_taken: false,
         public_command,
         words: words.collect(),
+        web: web.as_ref().map(Web::url),
     };
     let tunnels = tunnels.into_iter().map(|(_, tunnel)| tunnel).collect();
     let recorder = config::recorder(&wishes.settings)?;
+    let face = |opening| Face {
+        opening,
+        showing: showing(settings),
+        web,
+    };
     if let Some(connector) = config::connector(&wishes.settings)? {
         let config = Config {
             links: config::links(&wishes.settings),
@@ -242,7 +292,7 @@ where
             state: Some(config::sessions()),
             ..Config::new(connector, config::token(&wishes.settings)?, tunnels)
         };
-        return run(config, opening, showing).await;
+        return run(config, face(opening)).await;
     }
     let embedded = embedded::start().await?;
     opening.embedded_port = Some(embedded.port);
@@ -255,117 +305,12 @@ where
     // The server outlives the client by its goodbye.
     let stop = CancellationToken::new();
     let client = async {
-        let ended = run(config, opening, showing).await;
+        let ended = run(config, face(opening)).await;
         stop.cancel();
         ended
     };
     let (ended, _) = tokio::join!(client, embedded.server.run(stop.cancelled()));
     ended
-}
-
-async fn run(config: Config, opening: Opening, showing: Showing) -> Result<(), Failure> {
-    let interrupts = watch::Sender::new(0);
-    tokio::select! {
-        ended = show(config, opening, showing, interrupts.clone(), interrupted(&interrupts, 1)) => ended,
-        // Whoever presses Ctrl-C twice does not want to wait for open requests.
-        () = interrupted(&interrupts, 2) => Ok(()),
-    }
-}
-
-/// Runs a client until `stop`, and shows what happens. The panel notes Ctrl-C in `interrupts`.
-async fn show(
-    config: Config,
-    opening: Opening,
-    showing: Showing,
-    interrupts: watch::Sender<u32>,
-    stop: impl Future<Output = ()>,
-) -> Result<(), Failure> {
-    let mut client = Client::new(config)?;
-    let requests = client.take_requests().expect("taken once");
-    let (status, recorder) = (client.status(), client.recorder());
-    let (connections, resender) = (client.connections(), client.resender());
-    // Where the terminal is none for a panel, lines are.
-    let (screen, form) = match showing {
-        Showing::Panel => (Screen::open().ok(), Form::Plain),
-        Showing::Lines(form) => (None, form),
-    };
-    let showing = async {
-        let Some(screen) = screen else {
-            let mut stdout = tokio::io::stdout();
-            return output::show(form, opening, status, requests, &mut stdout).await;
-        };
-        let sources = tui::Sources {
-            opening,
-            status,
-            requests,
-            connections,
-            recorder: recorder.clone(),
-            resend: Some(Box::new(move |id| {
-                let sent = resender.resend(id, Edit::default());
-                sent.map_err(|error| error.to_string())
-            })),
-            web: watch::Sender::new(None).subscribe(),
-            interrupts,
-        };
-        tui::show(screen, sources).await
-    };
-    let mut showing = std::pin::pin!(showing);
-    let running = client.run(stop);
-    let ended = tokio::select! {
-        ended = running => {
-            // The client is gone, so this ends too, once all is shown.
-            let _ = tokio::time::timeout(LAST_LINES, showing).await;
-            let _ = tokio::time::timeout(LAST_LINES, recorder.saved()).await;
-            ended
-        }
-        // Whoever read our lines has left (a closed pipe): so do we.
-        written = &mut showing => {
-            return match written {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                    Err(Failure::Other(error.to_string()))
-                }
-                _ => Ok(()),
-            };
-        }
-    };
-    Ok(ended?)
-}
-
-/// How long the last lines may take to be written.
-const LAST_LINES: Duration = Duration::from_secs(1);
-
-/// Resolves when Ctrl-C has come so many times: as a signal, or as a key while the panel has the terminal.
-fn interrupted(keys: &watch::Sender<u32>, times: usize) -> impl Future<Output = ()> {
-    let mut keys = keys.subscribe();
-    let mut signal = shutdown::signal();
-    async move {
-        for _ in 0..times {
-            tokio::select! {
-                () = signal => {}
-                _ = keys.changed() => {}
-            }
-            signal = shutdown::signal();
-        }
-    }
-}
-
-/// How to show what happens.
-#[derive(Debug, Clone, Copy)]
-enum Showing {
-    /// As a panel, if standard output is a terminal that can show one.
-    Panel,
-    /// As lines.
-    Lines(Form),
-}
-
-impl Showing {
-    /// The same without a panel.
-    fn as_lines(self) -> Self {
-        match self {
-            Self::Panel => Self::Lines(Form::Plain),
-            lines => lines,
-        }
-    }
 }
 
 fn showing(settings: &Settings) -> Showing {

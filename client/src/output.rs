@@ -39,6 +39,8 @@ pub struct Opening {
     pub public_command: String,
     /// What the config file calls the tunnels, in the order to show them.
     pub words: IndexMap<Name, String>,
+    /// Where to look at what goes through.
+    pub web: Option<String>,
 }
 
 /// Shows status changes and requests on `out` until the client is gone.
@@ -101,6 +103,9 @@ enum Event<'a> {
         account: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         session: Option<SessionId>,
+        /// Where to look at what goes through.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        web: Option<&'a str>,
         version: &'static str,
     },
     /// Somebody else has the name of a tunnel, while others of this client are online.
@@ -263,6 +268,7 @@ impl Lines {
                 local_only: self.opening.embedded_port.is_some(),
                 account: session.map(|session| session.account.as_str()),
                 session: session.map(|session| session.id),
+                web: self.opening.web.as_deref(),
                 version: env!("CARGO_PKG_VERSION"),
             }),
         };
@@ -291,6 +297,9 @@ impl Lines {
     }
 
     fn first_hints(&mut self, tunnels: usize) {
+        if let Some(web) = &self.opening.web {
+            self.line(&format!("Inspect     {web}"));
+        }
         let Some(port) = self.opening.embedded_port else {
             return;
         };
@@ -474,6 +483,7 @@ mod tests {
             port_was_taken: false,
             public_command: String::new(),
             words: IndexMap::new(),
+            web: None,
         };
         let mut lines = Lines::new(form, opening);
         for status in states {
@@ -546,6 +556,7 @@ mod tests {
                 port_was_taken: false,
                 public_command: String::new(),
                 words: [("web".parse().unwrap(), "shop".to_owned())].into(),
+                web: None,
             };
             let mut lines = Lines::new(form, opening);
             lines.happening(&happening);

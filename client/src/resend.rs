@@ -73,6 +73,17 @@ pub enum ResendError {
     Ended,
 }
 
+#[cfg(test)]
+impl Resender {
+    /// One whose client has ended.
+    pub(crate) fn of_nobody() -> Self {
+        Self {
+            recorder: Recorder::off(),
+            client: Weak::new(),
+        }
+    }
+}
+
 impl Resender {
     pub(crate) fn new(client: &Arc<Shared>) -> Self {
         Self {
@@ -156,7 +167,7 @@ fn edited_by(mut exchange: Exchange, edit: Edit, edited: bool) -> Result<Exchang
         return Err(ResendError::Unfinished);
     }
     // Fields that somebody has written must not say that the body ends elsewhere.
-    if edited && request.fields.contains_key(CONTENT_LENGTH) {
+    if edited && (!body.bytes.is_empty() || request.fields.contains_key(CONTENT_LENGTH)) {
         let length = HeaderValue::from(body.bytes.len());
         request.fields.insert(CONTENT_LENGTH, length);
     }

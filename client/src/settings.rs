@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::local::{HostHeader, Target};
 use crate::proxy::Wish;
+use crate::web::Place;
 pub use measures::{Size, Time};
 
 /// Every setting that is not of one tunnel, unset unless somebody set it. The same words are flags, keys
@@ -79,6 +80,23 @@ pub struct Settings {
     /// Lines for people or one JSON object a line [default: auto]
     #[arg(long, value_enum, env = "NGRNOTOK_OUTPUT")]
     pub output: Option<OutputWord>,
+
+    /// Where to look at what goes through: ADDRESS:PORT, or off [default: 127.0.0.1:4040, or the next free
+    /// port]
+    #[arg(long, value_name = "ADDRESS|off", env = "NGRNOTOK_WEB")]
+    #[serde(deserialize_with = "word")]
+    pub web: Option<Place>,
+
+    /// File with the password of that page, which an address that others can reach must have (or
+    /// NGRNOTOK_WEB_PASSWORD holds it)
+    #[arg(long, value_name = "FILE", env = "NGRNOTOK_WEB_PASSWORD_FILE")]
+    #[serde(alias = "web_password_file")]
+    pub web_password_file: Option<PathBuf>,
+
+    /// The password itself, which is never an argument.
+    #[arg(skip)]
+    #[serde(alias = "web_password", deserialize_with = "secret")]
+    pub web_password: Option<Secret>,
 
     /// Whether to record what goes by, for people to look at [default: on]
     #[arg(long, value_enum, env = "NGRNOTOK_INSPECT")]
@@ -332,6 +350,9 @@ impl Settings {
         if !same_server || self.token_file.is_some() || self.token.is_some() {
             (file.token_file, file.token) = (None, None);
         }
+        if self.web_password_file.is_some() || self.web_password.is_some() {
+            (file.web_password_file, file.web_password) = (None, None);
+        }
         if !same_server || self.server_ca.is_some() || self.server_pin.is_some() {
             (file.server_ca, file.server_pin) = (None, None);
         }
@@ -346,6 +367,9 @@ impl Settings {
             links: self.links.or(file.links),
             log: self.log.or(file.log),
             output: self.output.or(file.output),
+            web: self.web.or(file.web),
+            web_password_file: self.web_password_file.or(file.web_password_file),
+            web_password: self.web_password.or(file.web_password),
             inspect: self.inspect.or(file.inspect),
             inspect_memory: self.inspect_memory.or(file.inspect_memory),
             inspect_body: self.inspect_body.or(file.inspect_body),

@@ -1,6 +1,7 @@
 //! The two programs as their users meet them: what they print, where, and with which exit code they
 //! end.
 
+mod asking;
 mod beside;
 mod client;
 mod config;

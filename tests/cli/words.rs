@@ -46,6 +46,14 @@ fn help_of_the_clients_tools() {
 }
 
 #[test]
+fn help_of_the_commands_that_ask() {
+    assert_snapshot!(shown(ngrnotok, &["status", "-h"]));
+    assert_snapshot!(shown(ngrnotok, &["logs", "--help"]));
+    assert_snapshot!(shown(ngrnotok, &["resend", "--help"]));
+    assert_snapshot!(shown(ngrnotok, &["wait-for-request", "--help"]));
+}
+
+#[test]
 fn help_of_the_server() {
     assert_snapshot!(shown(ngrnotok_server, &["--help"]));
 }

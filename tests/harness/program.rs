@@ -73,6 +73,8 @@ impl Program {
             .env("XDG_CONFIG_HOME", scratch.path().join("config"))
             .env("NO_COLOR", "1")
             .env("TZ", "UTC")
+            // The tests that look at the web interface say where.
+            .env("NGRNOTOK_WEB", "off")
             .env_remove("COLUMNS")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -17,6 +17,7 @@ PEERS = [
     "endings",
     "flask",
     "vite",
+    "inspector",
     "httpwg",
     "autobahn",
 ]

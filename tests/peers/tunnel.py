@@ -189,4 +189,4 @@ def clean(folder):
     """An environment with nothing of ours in it."""
     ours = ("NGRNOTOK", "STATE_DIRECTORY")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {**env, "XDG_STATE_HOME": folder}
+    return {**env, "XDG_STATE_HOME": folder, "NGRNOTOK_WEB": "off"}

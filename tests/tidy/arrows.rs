@@ -98,7 +98,7 @@ const NEVER: [Rule; 10] = [
 ];
 
 /// What they may know of, and nothing else of their package.
-const ONLY: [Rule; 12] = [
+const ONLY: [Rule; 14] = [
     Rule {
         of: "server/src/registry/",
         names: &["registry", "session"],
@@ -133,7 +133,15 @@ const ONLY: [Rule; 12] = [
     },
     Rule {
         of: "client/src/settings.rs",
-        names: &["local", "proxy"],
+        names: &["local", "proxy", "web"],
+    },
+    Rule {
+        of: "client/src/ask/",
+        names: &["ask", "web"],
+    },
+    Rule {
+        of: "client/src/web/",
+        names: &["web", "inspect", "resend", "status"],
     },
     Rule {
         of: "client/src/output.rs",

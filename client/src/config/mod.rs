@@ -82,6 +82,17 @@ pub enum ConfigError {
         /// Why not.
         source: std::io::Error,
     },
+    /// No password in the file.
+    #[error("failed to read the password file {}: {source}", file.display())]
+    PasswordFile {
+        /// As given.
+        file: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// An empty password.
+    #[error("the password of the web interface is empty")]
+    EmptyPassword,
     /// An empty token.
     #[error("the token {0} is empty")]
     EmptyToken(String),
@@ -199,6 +210,7 @@ impl Wishes {
         let proxy = secret(proxy::VARIABLE).map(Wish::in_environment);
         let given = Settings {
             token: secret("NGRNOTOK_TOKEN"),
+            web_password: secret("NGRNOTOK_WEB_PASSWORD"),
             proxy: given.proxy.or(proxy),
             ..given
         };
@@ -433,6 +445,32 @@ pub fn token(settings: &Settings) -> Result<Option<Secret>, ConfigError> {
     }
 }
 
+/// Where running clients leave a note of their web interface.
+pub fn web_notes() -> PathBuf {
+    folders::state("ngrnotok").join("web")
+}
+
+/// What the web interface asks for, if anything.
+pub fn web_password(settings: &Settings) -> Result<Option<Secret>, ConfigError> {
+    let password = match (&settings.web_password_file, &settings.web_password) {
+        (Some(file), _) => {
+            let text =
+                std::fs::read_to_string(file).map_err(|source| ConfigError::PasswordFile {
+                    file: file.clone(),
+                    source,
+                })?;
+            warn_if_readable_by_others(file);
+            Secret::new(text)
+        }
+        (None, Some(password)) => password.clone(),
+        (None, None) => return Ok(None),
+    };
+    match password.expose().is_empty() {
+        true => Err(ConfigError::EmptyPassword),
+        false => Ok(Some(password)),
+    }
+}
+
 /// Whether this can be a token at all; `place` says whose it is: "in FILE".
 pub fn check_token(token: Secret, place: &str) -> Result<Secret, ConfigError> {
     let text = token.expose();
@@ -451,7 +489,7 @@ fn warn_if_readable_by_others(file: &Path) {
         use std::os::unix::fs::PermissionsExt as _;
         if std::fs::metadata(file).is_ok_and(|data| data.permissions().mode() & 0o077 != 0) {
             let file = file.display();
-            warn!("other users can read this token; run: chmod 600 {file}");
+            warn!("other users can read this secret; run: chmod 600 {file}");
         }
     }
     #[cfg(not(unix))]

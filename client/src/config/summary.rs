@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::iter;
 
-use super::{ConfigError, Wishes, connector, keep, limits, target, token};
+use super::{ConfigError, Wishes, connector, keep, limits, target, token, web_password};
 use crate::settings::{Settings, Size, Time, TunnelSettings};
+use crate::web::{self, Place};
 
 /// What would be used, one line for each thing; every file that is named has been read.
 pub fn of(wishes: &Wishes) -> Result<String, ConfigError> {
@@ -31,6 +32,7 @@ pub fn of(wishes: &Wishes) -> Result<String, ConfigError> {
         }
     }
     lines.add("inspect", inspect(settings)?);
+    lines.add("web", web(settings)?);
     if settings.tunnels.is_empty() {
         lines.add("tunnels", "none");
     }
@@ -41,6 +43,18 @@ pub fn of(wishes: &Wishes) -> Result<String, ConfigError> {
         lines.add(label, format!("{name:<width$}  {}", tunnel(words)?));
     }
     Ok(lines.text)
+}
+
+fn web(settings: &Settings) -> Result<String, ConfigError> {
+    let place = match settings.web.unwrap_or_default() {
+        Place::Off => return Ok("off".to_owned()),
+        Place::Usual => format!("127.0.0.1:{}, or the next free port", web::PORT),
+        Place::At(address) => address.to_string(),
+    };
+    Ok(match web_password(settings)? {
+        Some(_) => format!("{place}, with a password"),
+        None => place,
+    })
 }
 
 fn known_by(settings: &Settings) -> String {

@@ -68,8 +68,6 @@ pub struct Sources {
     pub recorder: Recorder,
     /// For `r`; `None`: there is no such thing.
     pub resend: Option<Resend>,
-    /// The URL of the page that shows the requests, once there is one.
-    pub web: watch::Receiver<Option<String>>,
     /// Counts the times that Ctrl-C was pressed, which makes no signal while the panel has the terminal.
     pub interrupts: watch::Sender<u32>,
 }
@@ -166,10 +164,6 @@ impl Show {
                     let status = self.sources.status.borrow_and_update().clone();
                     self.panel.set_status(status);
                     (dirty, news) = (true, true);
-                }
-                Ok(()) = self.sources.web.changed() => {
-                    self.panel.web.clone_from(&self.sources.web.borrow_and_update());
-                    dirty = true;
                 }
                 // Once something has come, the rest comes along before it is drawn.
                 Some(first) = self.sources.requests.next(), if !news => {

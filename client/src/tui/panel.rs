@@ -35,8 +35,6 @@ pub(super) struct Panel {
     pub(super) tunnels: Vec<OnlineTunnel>,
     pub(super) numbers: Numbers,
     pub(super) latency: Option<Duration>,
-    /// The URL of the page that shows the requests.
-    pub(super) web: Option<String>,
     pub(super) hints: VecDeque<String>,
     /// Newest first.
     pub(super) entries: VecDeque<Entry>,
@@ -102,7 +100,6 @@ impl Panel {
             tunnels: Vec::new(),
             numbers: Numbers::default(),
             latency: None,
-            web: None,
             hints: VecDeque::new(),
             entries: VecDeque::new(),
             missed: 0,

@@ -41,6 +41,7 @@ fn panel(words: &[(&str, &str)]) -> Panel {
         words: words
             .map(|(at, word)| (name(at), (*word).to_owned()))
             .collect::<IndexMap<_, _>>(),
+        web: None,
     };
     Panel::new(opening, Theme { colours: true })
 }
@@ -90,7 +91,7 @@ fn busy() -> Panel {
     let mut panel = panel(&[]);
     panel.set_status(online(&[tunnel("calm-otter-3f9c", 3000)]));
     panel.latency = Some(Duration::from_millis(21));
-    panel.web = Some("http://127.0.0.1:4040".into());
+    panel.opening.web = Some("http://127.0.0.1:4040".into());
     panel.numbers = Numbers {
         ttl: 128,
         opn: 3,

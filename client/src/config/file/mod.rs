@@ -108,7 +108,10 @@ impl ConfigFile {
         }
         let config = Self::parse(path, text)?;
         let proxy = config.settings.proxy.as_ref();
-        if config.settings.token.is_some() || proxy.is_some_and(Wish::may_hold_credentials) {
+        if config.settings.token.is_some()
+            || config.settings.web_password.is_some()
+            || proxy.is_some_and(Wish::may_hold_credentials)
+        {
             private(path, &file)?;
         }
         Ok(Some(config))
@@ -143,6 +146,7 @@ impl ConfigFile {
             &mut settings.server_ca,
             &mut settings.token_file,
             &mut settings.inspect_store,
+            &mut settings.web_password_file,
         ];
         for path in paths.into_iter().flatten() {
             *path = folder.join(&*path);
@@ -223,7 +227,7 @@ mod tests {
             ),
             (
                 "zebra = 1",
-                "1:1: unknown key \"zebra\"; there are: server, token-file, token, server-ca, server-pin, proxy, links, log, output, inspect, inspect-memory, inspect-body, inspect-store, inspect-keep, tunnels",
+                "1:1: unknown key \"zebra\"; there are: server, token-file, token, server-ca, server-pin, proxy, links, log, output, web, web-password-file, web-password, inspect, inspect-memory, inspect-body, inspect-store, inspect-keep, tunnels",
             ),
             (
                 "[tunnel.web]",

@@ -1,0 +1,163 @@
+//! A client with all that a person sees of it: lines or the panel, and the page for the browser.
+
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use ngrnotok_common::shutdown;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::client::{Client, ClientError, Config};
+use crate::output::{self, Form, Opening};
+use crate::resend::Edit;
+use crate::tui::{self, Screen};
+use crate::web::{Shown, Web};
+
+/// How long the last lines may take to be written: 1 s.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// What a person sees of a client.
+#[derive(Debug)]
+pub struct Face {
+    /// What is known before the first connection.
+    pub opening: Opening,
+    /// How to show what happens.
+    pub showing: Showing,
+    /// The page, unless none is wanted.
+    pub web: Option<Web>,
+}
+
+/// How to show what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Showing {
+    /// As a panel, if standard output is a terminal that can show one.
+    Panel,
+    /// As lines.
+    Lines(Form),
+}
+
+impl Showing {
+    /// The same without a panel.
+    pub fn as_lines(self) -> Self {
+        match self {
+            Self::Panel => Self::Lines(Form::Plain),
+            lines => lines,
+        }
+    }
+}
+
+/// Why a client ended that nobody told to.
+#[derive(Debug, Error)]
+pub enum FaceError {
+    /// It could not go on.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    /// Nothing can be shown.
+    #[error("{0}")]
+    Write(io::Error),
+}
+
+/// Runs a client until Ctrl-C or SIGTERM. A second one means that open requests are not to be waited for.
+pub async fn run(config: Config, face: Face) -> Result<(), FaceError> {
+    let interrupts = watch::Sender::new(0);
+    let (once, twice) = (interrupted(&interrupts, 1), interrupted(&interrupts, 2));
+    tokio::select! {
+        ended = show(config, face, interrupts, once) => ended,
+        () = twice => Ok(()),
+    }
+}
+
+/// Runs a client until `stop`, beside a program that has the terminal.
+pub async fn run_beside(
+    config: Config,
+    face: Face,
+    stop: impl Future<Output = ()>,
+) -> Result<(), FaceError> {
+    let showing = face.showing.as_lines();
+    show(
+        config,
+        Face { showing, ..face },
+        watch::Sender::new(0),
+        stop,
+    )
+    .await
+}
+
+/// The panel notes Ctrl-C in `interrupts`.
+async fn show(
+    config: Config,
+    face: Face,
+    interrupts: watch::Sender<u32>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), FaceError> {
+    let mut client = Client::new(config)?;
+    let requests = client.take_requests().expect("taken once");
+    let (status, recorder) = (client.status(), client.recorder());
+    let (connections, resender) = (client.connections(), client.resender());
+    // It ends when this is dropped, with the client.
+    let mut page = JoinSet::new();
+    if let Some(web) = face.web {
+        page.spawn(web.serve(Shown {
+            status: status.clone(),
+            recorder: recorder.clone(),
+            resender: resender.clone(),
+        }));
+    }
+    // Where the terminal is none for a panel, lines are.
+    let (screen, form) = match face.showing {
+        Showing::Panel => (Screen::open().ok(), Form::Plain),
+        Showing::Lines(form) => (None, form),
+    };
+    let opening = face.opening;
+    let showing = async {
+        let Some(screen) = screen else {
+            let mut stdout = tokio::io::stdout();
+            return output::show(form, opening, status, requests, &mut stdout).await;
+        };
+        let sources = tui::Sources {
+            opening,
+            status,
+            requests,
+            connections,
+            recorder: recorder.clone(),
+            resend: Some(Box::new(move |id| {
+                let sent = resender.resend(id, Edit::default());
+                sent.map_err(|error| error.to_string())
+            })),
+            interrupts,
+        };
+        tui::show(screen, sources).await
+    };
+    let mut showing = pin!(showing);
+    tokio::select! {
+        ended = client.run(stop) => {
+            // The client is gone, so this ends too, once all is shown.
+            let _ = timeout(LAST_LINES, showing).await;
+            let _ = timeout(LAST_LINES, recorder.saved()).await;
+            Ok(ended?)
+        }
+        // Whoever read our lines has left (a closed pipe): so do we.
+        written = &mut showing => match written {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(FaceError::Write(error)),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Resolves when Ctrl-C has come so many times: as a signal, or as a key while the panel has the terminal.
+fn interrupted(keys: &watch::Sender<u32>, times: usize) -> impl Future<Output = ()> + use<> {
+    let mut keys = keys.subscribe();
+    let mut signal = shutdown::signal();
+    async move {
+        for _ in 0..times {
+            tokio::select! {
+                () = signal => {}
+                Ok(()) = keys.changed() => {}
+            }
+            signal = shutdown::signal();
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Who may ask, and what browsers may do with the answers.
+//!
+//! A page that the developer happens to visit must learn nothing and change nothing here, though its browser
+//! runs on this machine. Four fences, each enough against some of it:
+//!
+//! 1. `Host` must be an address of ours: a name that was made to point here (DNS rebinding) is not.
+//! 2. `Origin`, where it is said, must be ours, and `Sec-Fetch-Site` may not say that another site asks.
+//! 3. What changes something must carry the key of this start, which only our page and a file of the same
+//!    user have.
+//! 4. The answers allow no reading across origins, no frames, and no script but ours.
+//!
+//! Beyond this machine a password is asked for, too.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use data_encoding::{BASE64, HEXLOWER};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use ngrnotok_common::hostname::HostPort;
+use ngrnotok_common::secret::Secret;
+
+use super::problem::Problem;
+
+/// Carries the key.
+pub(crate) const KEY: HeaderName = HeaderName::from_static("x-ngrnotok-key");
+
+/// What decides whether a request is let in.
+#[derive(Debug)]
+pub(super) struct Guard {
+    address: SocketAddr,
+    key: Secret,
+    password: Option<Secret>,
+}
+
+impl Guard {
+    /// One for a listener at `address`, with a key of its own.
+    pub(super) fn new(address: SocketAddr, password: Option<Secret>) -> Self {
+        Self {
+            address,
+            key: Secret::new(random()),
+            password,
+        }
+    }
+
+    pub(super) fn key(&self) -> &Secret {
+        &self.key
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Problem> {
+        let fields = request.headers();
+        let host = one(fields, &HOST).ok_or_else(|| self.foreign_host())?;
+        let named = request.uri().authority().map_or(host, Authority::as_str);
+        if named != host || !self.is_ours(host) {
+            return Err(self.foreign_host());
+        }
+        let ours = |origin: &HeaderValue| {
+            let origin = origin.to_str().ok().and_then(|o| o.strip_prefix("http://"));
+            origin == Some(host)
+        };
+        if !fields.get_all(ORIGIN).iter().all(ours) || from_elsewhere(request) {
+            return Err(foreign_page());
+        }
+        let key = fields
+            .get(KEY)
+            .is_some_and(|key| same(key.as_bytes(), &self.key));
+        if let Some(password) = &self.password
+            && !key
+            && !knows(fields, password)
+        {
+            return Err(Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "password_missing",
+                "This web interface has a password",
+                "Give it with any user name. It is in the file that --web-password-file names, or in NGRNOTOK_WEB_PASSWORD.",
+            ));
+        }
+        let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+        if changes && !key {
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "key_missing",
+                "What changes something needs the key of this start",
+                "Send it in the field X-Ngrnotok-Key. It stands in the folder web of ngrnotok's state folder, in the file named after the port.",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a `Host` names this listener. Names other than `localhost` can be made to point anywhere by
+    /// whoever owns them; numbers cannot.
+    fn is_ours(&self, host: &str) -> bool {
+        let Ok(host) = HostPort::parse(host) else {
+            return false;
+        };
+        let port = host.port.unwrap_or(80);
+        let (local, ip) = (host.is_loopback(), host.host.parse::<IpAddr>().ok());
+        if self.address.ip().is_unspecified() {
+            // A container's port is another one outside.
+            return local || ip.is_some();
+        }
+        port == self.address.port()
+            && (ip == Some(self.address.ip()) || local && self.address.ip().is_loopback())
+    }
+
+    fn foreign_host(&self) -> Problem {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "foreign_host",
+            "This web interface is not under that name",
+            format!("Ask for http://{}/ instead.", self.address),
+        )
+    }
+}
+
+fn foreign_page() -> Problem {
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "foreign_page",
+        "Pages of other sites may not ask here",
+        "Open the address of this web interface itself, or ask from a program that sends no Origin.",
+    )
+}
+
+/// Whether a browser says that another site makes it ask. It may follow a link to the page itself.
+fn from_elsewhere(request: &Request) -> bool {
+    let says = |name: &'static str| {
+        let value = request.headers().get(name)?;
+        Some(value.as_bytes())
+    };
+    match says("sec-fetch-site") {
+        None | Some(b"none" | b"same-origin") => false,
+        Some(_) => {
+            let follows_a_link = request.method() == Method::GET
+                && request.uri().path() == "/"
+                && says("sec-fetch-mode") == Some(b"navigate")
+                && says("sec-fetch-dest") == Some(b"document");
+            !follows_a_link
+        }
+    }
+}
+
+/// The only value of a field.
+fn one<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut all = fields.get_all(name).iter();
+    let value = all.next()?.to_str().ok()?;
+    all.next().is_none().then_some(value)
+}
+
+fn knows(fields: &HeaderMap, password: &Secret) -> bool {
+    let given = || {
+        let value = one(fields, &AUTHORIZATION)?;
+        let packed = value.strip_prefix("Basic ")?;
+        let pair = BASE64.decode(packed.trim().as_bytes()).ok()?;
+        let colon = pair.iter().position(|&byte| byte == b':')?;
+        Some(pair[colon + 1..].to_vec())
+    };
+    given().is_some_and(|given| same(&given, password))
+}
+
+fn same(given: &[u8], wanted: &Secret) -> bool {
+    verify_slices_are_equal(given, wanted.expose().as_bytes()).is_ok()
+}
+
+/// A word that nobody guesses.
+pub(super) fn random() -> String {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system has random numbers");
+    HEXLOWER.encode(&bytes)
+}
+
+/// Puts the guard around what is served.
+pub(super) fn around(guard: Arc<Guard>, app: Router) -> Router {
+    app.layer(from_fn_with_state(guard, stand))
+}
+
+async fn stand(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let mut answer = match guard.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => {
+            let asks = problem.code() == "password_missing";
+            let mut answer = problem.into_response();
+            if asks {
+                let basic = HeaderValue::from_static("Basic realm=\"ngrnotok\", charset=\"UTF-8\"");
+                answer.headers_mut().insert(WWW_AUTHENTICATE, basic);
+            }
+            answer
+        }
+    };
+    let fields = answer.headers_mut();
+    for (name, value) in FENCES {
+        fields
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    answer
+}
+
+const FENCES: [(HeaderName, &str); 7] = [
+    // Captured HTML is shown in a frame without an origin, filled by our script.
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+         img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (X_FRAME_OPTIONS, "DENY"),
+    (REFERRER_POLICY, "no-referrer"),
+    (CACHE_CONTROL, "no-store"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+];

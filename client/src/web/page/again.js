@@ -1,0 +1,161 @@
+// Sending again, with or without changes, as a shell command, and comparing what came of it.
+
+import { $, ask, askJson, button, copy, doing, el, toast } from "/build.js";
+import { body, textOf } from "/content.js";
+import { line, shownIds } from "/list.js";
+
+// Fields that whoever sends makes anew.
+const OWN = new Set(["host", "content-length", "connection", "transfer-encoding", "accept-encoding"]);
+
+export function dialog(title, ...content) {
+  const box = $("dialog");
+  box.replaceChildren(
+    el("header", {}, el("h1", {}, title), button("✕", () => box.close(), { class: "quiet", title: "Close (Esc)", "aria-label": "Close" })),
+    ...content,
+  );
+  if (!box.open) box.showModal();
+  return box;
+}
+
+async function send(one, change) {
+  const sent = await askJson(`/api/exchanges/${one.id}/resend`, { method: "POST", json: change });
+  toast(`Sent as #${sent.id}`);
+  location.hash = `#/${sent.id}`;
+}
+
+export const resend = (one) => send(one, {});
+
+export async function edit(shown) {
+  // What is hidden cannot be sent: secrets come in as they are.
+  const one = await askJson(`/api/exchanges/${shown.id}?secrets=true`);
+  const found = one.request.body.kept ? await body(one.id, "request") : { bytes: new Uint8Array(), cut: false };
+  const text = textOf(found.bytes);
+  const url = new URL(one.url, "http://x");
+  const method = el("input", { value: one.method, "aria-label": "Method", class: "short", spellcheck: "false" });
+  const path = el("input", { value: url.pathname + url.search, "aria-label": "Path", spellcheck: "false" });
+  const fields = el("textarea", { "aria-label": "Fields", rows: 9, spellcheck: "false" });
+  const packed = one.request.fields.some((field) => field.name === "content-encoding");
+  const kept = one.request.fields.filter((field) => !(text !== null && packed && field.name === "content-encoding"));
+  fields.value = kept.map((field) => `${field.name}: ${field.value}`).join("\n");
+  const content = el("textarea", { "aria-label": "Body", rows: 10, spellcheck: "false", disabled: text === null });
+  content.value = text ?? "";
+  const go = async () => {
+    const lines = fields.value.split("\n").filter((row) => row.trim());
+    const parsed = lines.map((row) => {
+      const at = row.indexOf(":");
+      if (at < 1) throw new Error(`"${row}" is no field; write name: value`);
+      return { name: row.slice(0, at).trim(), value: row.slice(at + 1).trim() };
+    });
+    const change = { method: method.value.trim(), path: path.value.trim(), fields: parsed };
+    // A body that is no text stays as it is.
+    if (text !== null) change.body = content.value;
+    await send(one, change);
+    $("dialog").close();
+  };
+  dialog(
+    "Edit and resend",
+    el(
+      "form",
+      { class: "edit", onsubmit: (event) => event.preventDefault() },
+      el("div", { class: "pair" }, method, path),
+      el("label", {}, "Fields", fields),
+      el("label", {}, text === null ? "Body (not text; it is sent as it was)" : "Body", content),
+      found.cut ? el("p", { class: "warn" }, "Only the beginning of this body was kept.") : null,
+      el("div", { class: "actions" }, button("Send", go, { class: "first", title: "Ctrl+Enter" })),
+    ),
+  );
+  fields.focus();
+  $("dialog").onkeydown = doing(async (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) await go();
+  });
+}
+
+// A word that a POSIX shell reads as it is, whatever is in it.
+export const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+
+export async function curl(one) {
+  const args = ["curl"];
+  if (one.method !== "GET" || one.request.body.bytes) args.push("-X", quote(one.method));
+  args.push(quote(one.url));
+  // Braces and brackets would be patterns.
+  if (/[[\]{}]/.test(one.url)) args.push("--globoff");
+  for (const { name, value } of one.request.fields) {
+    if (OWN.has(name)) continue;
+    args.push("-H", quote(value === "" ? `${name};` : `${name}: ${value}`));
+  }
+  if (!one.request.body.bytes) return args.join(" ");
+  const raw = new Uint8Array(await (await ask(`/api/exchanges/${one.id}/body?part=request`)).arrayBuffer());
+  const text = textOf(raw);
+  // With @ in front it would be the name of a file.
+  if (text !== null && !text.startsWith("@")) return [...args, "--data-binary", quote(text)].join(" ");
+  let packed = "";
+  for (let at = 0; at < raw.length; at += 0x8000) packed += String.fromCharCode(...raw.subarray(at, at + 0x8000));
+  return `printf %s ${quote(btoa(packed))} | base64 -d | ${[...args, "--data-binary", "@-"].join(" ")}`;
+}
+
+export async function copyCurl(one) {
+  const hidden = one.masked && one.request.fields.some((field) => field.value === "********");
+  await copy(await curl(one), hidden ? "curl command, without its secrets," : "curl command");
+}
+
+export async function differ(one) {
+  // The one it repeats, or else the next older one of the same address.
+  const all = shownIds().filter((id) => id !== one.id).slice(0, 2000);
+  const like = all.filter((id) => line(id).path === one.path && line(id).method === one.method);
+  const others = [...like, ...all.filter((id) => !like.includes(id))].slice(0, 500);
+  if (!others.length) throw new Error("There is no other exchange to compare with.");
+  const first = others.includes(one.resent_of) ? one.resent_of : (like.find((id) => id < one.id) ?? others[0]);
+  const room = el("div", { class: "diff" });
+  const choose = el("select", { "aria-label": "Compare with", onchange: () => compare(Number(choose.value)) });
+  for (const id of others) {
+    const other = line(id);
+    choose.append(el("option", { value: id, ...(id === first ? { selected: true } : {}) }, `#${id}  ${other.method} ${other.path.slice(0, 60)}  ${other.status ?? other.state}`));
+  }
+  const compare = doing(async (id) => {
+    const other = await askJson(`/api/exchanges/${id}`);
+    const [left, right] = await Promise.all([other, await askJson(`/api/exchanges/${one.id}`)].map(lines));
+    room.replaceChildren(...difference(left, right));
+  });
+  dialog(`Answer of #${one.id}`, el("p", {}, "compared with ", choose), room);
+  await compare(first);
+}
+
+// An answer as lines; JSON laid out, so that a change is a line.
+async function lines(one) {
+  if (!one.answer) return ["no answer"];
+  const head = [`status: ${one.answer && one.status}`, ...one.answer.fields.map((field) => `${field.name}: ${field.value}`), ""];
+  if (!one.answer.body.kept) return head;
+  const { bytes } = await body(one.id, "answer");
+  const text = textOf(bytes);
+  if (text === null) return [...head, `${bytes.length} bytes that are no text`];
+  try {
+    return [...head, ...JSON.stringify(JSON.parse(text), null, 2).split("\n")];
+  } catch {
+    return [...head, ...text.split("\n")];
+  }
+}
+
+// The longest common lines, of so many at most: more would take too long.
+const MOST = 3000;
+
+function difference(before, after) {
+  const a = before.slice(0, MOST);
+  const b = after.slice(0, MOST);
+  const rows = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
+  for (let i = a.length - 1; i >= 0; i--) {
+    for (let j = b.length - 1; j >= 0; j--) rows[i][j] = a[i] === b[j] ? rows[i + 1][j + 1] + 1 : Math.max(rows[i + 1][j], rows[i][j + 1]);
+  }
+  const out = [];
+  let same = 0;
+  let [i, j] = [0, 0];
+  while (i < a.length || j < b.length) {
+    if (i < a.length && j < b.length && a[i] === b[j]) {
+      out.push(el("div", {}, `  ${a[i]}`));
+      [i, j, same] = [i + 1, j + 1, same + 1];
+    } else if (j >= b.length || (i < a.length && rows[i + 1][j] >= rows[i][j + 1])) out.push(el("div", { class: "minus" }, `− ${a[i++]}`));
+    else out.push(el("div", { class: "plus" }, `+ ${b[j++]}`));
+  }
+  if (same === out.length) out.unshift(el("p", { class: "dim" }, "They are the same."));
+  return out;
+}
+

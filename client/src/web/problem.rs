@@ -1,0 +1,76 @@
+//! What is answered instead of what was asked for: RFC 9457, and its detail says what to do.
+
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// `application/problem+json`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// `about:blank`: the code tells what kind it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What kind of problem it is, in a word that stays.
+    code: &'static str,
+    /// What kind of problem it is, for people.
+    title: &'static str,
+    /// What to do about it.
+    detail: String,
+}
+
+impl Problem {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind: "about:blank",
+            status: status.as_u16(),
+            code,
+            title,
+            detail: detail.into(),
+        }
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The request is not one that is understood here.
+    pub(super) fn bad(detail: impl Into<String>) -> Self {
+        let title = "The request cannot be understood";
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", title, detail)
+    }
+
+    /// An exchange that is gone or never was.
+    pub(super) fn no_exchange(id: impl std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no_exchange",
+            "There is no such exchange",
+            format!(
+                "Exchange {id} is not kept (any more). GET /api/exchanges lists those that are."
+            ),
+        )
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let text = serde_json::to_string(&self).expect("plain words");
+        let mut answer = Response::new(text.into());
+        *answer.status_mut() = StatusCode::from_u16(self.status).expect("it was one");
+        answer.headers_mut().insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        answer
+    }
+}

@@ -1,0 +1,358 @@
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::inspect::Limits;
+
+/// A web interface that runs, and its key.
+struct Running {
+    address: SocketAddr,
+    key: String,
+    recorder: Recorder,
+    _status: watch::Sender<Status>,
+    tasks: TaskTracker,
+    _web: DropGuard,
+}
+
+impl Running {
+    async fn start(place: &str, password: Option<&str>) -> Self {
+        let place = place.parse().unwrap();
+        let web = Web::bind(place, password.map(Secret::new), None).await;
+        let web = web.unwrap().unwrap();
+        let (address, key) = (web.address(), web.guard.key().expose().to_owned());
+        let recorder = Recorder::new(Limits::default());
+        let (sender, status) = watch::channel(Status::default());
+        let shown = Shown {
+            status,
+            recorder: recorder.clone(),
+            resender: Resender::of_nobody(),
+        };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(web.serve(shown)));
+        Self {
+            address,
+            key,
+            recorder,
+            _status: sender,
+            _web: stop.drop_guard(),
+            tasks,
+        }
+    }
+
+    async fn ask(&self, request: http::request::Builder, body: &str) -> http::Response<String> {
+        let stream = TcpStream::connect(("127.0.0.1", self.address.port())).await;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream.unwrap()))
+            .await
+            .unwrap();
+        self.tasks.spawn(connection);
+        let request = request
+            .body(Full::<bytes::Bytes>::from(body.to_owned()))
+            .unwrap();
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        http::Response::from_parts(head, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.address.port())
+    }
+
+    fn asking(&self, method: Method, path: &str) -> http::request::Builder {
+        let request = Request::builder().method(method).uri(path);
+        request.header("host", self.host())
+    }
+
+    /// Status and code of the problem of a GET with these fields.
+    async fn refusal(&self, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
+        let mut request = Request::builder().uri(path);
+        if !fields.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", self.host());
+        }
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let answer = self.ask(request, "").await;
+        let problem: Value = serde_json::from_str(answer.body()).unwrap_or_default();
+        let code = problem["code"].as_str().unwrap_or_default().to_owned();
+        (answer.status().as_u16(), code)
+    }
+}
+
+const LOOPBACK: &str = "127.0.0.1:0";
+
+#[tokio::test]
+async fn only_names_of_this_machine_are_answered() {
+    let web = Running::start(LOOPBACK, None).await;
+    let port = web.address.port();
+    for host in [
+        format!("127.0.0.1:{port}"),
+        format!("localhost:{port}"),
+        format!("LocalHost:{port}"),
+        format!("[::1]:{port}"),
+    ] {
+        let answer = web.refusal("/api/status", &[("host", &host)]).await;
+        assert_eq!(answer.0, 200, "{host}");
+    }
+    for host in [
+        "localhost",
+        "127.0.0.1:1",
+        "evil.test",
+        &format!("evil.test:{port}"),
+        &format!("localhost.evil.test:{port}"),
+        &format!("user@localhost:{port}"),
+        &format!("192.168.1.1:{port}"),
+        "",
+    ] {
+        let answer = web.refusal("/api/status", &[("host", host)]).await;
+        assert_eq!(answer, (403, "foreign_host".into()), "{host}");
+    }
+    let both = [("host", &*web.host()), ("host", "evil.test")];
+    assert_eq!(web.refusal("/", &both).await.0, 403);
+    let absolute = format!("http://evil.test:{port}/api/status");
+    assert_eq!(web.refusal(&absolute, &[]).await.1, "foreign_host");
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_are_refused() {
+    let web = Running::start(LOOPBACK, None).await;
+    let ours = format!("http://{}", web.host());
+    let same = [("origin", &*ours), ("sec-fetch-site", "same-origin")];
+    assert_eq!(web.refusal("/api/status", &same).await.0, 200);
+    for origin in [
+        "null",
+        "http://evil.test",
+        "https://127.0.0.1",
+        "http://localhost:1",
+        "",
+    ] {
+        let answer = web.refusal("/api/status", &[("origin", origin)]).await;
+        assert_eq!(answer, (403, "foreign_page".into()), "{origin}");
+    }
+    for site in ["cross-site", "same-site", "anything"] {
+        let fields = [
+            ("sec-fetch-site", site),
+            ("sec-fetch-mode", "no-cors"),
+            ("sec-fetch-dest", "image"),
+        ];
+        assert_eq!(web.refusal("/api/har", &fields).await.1, "foreign_page");
+    }
+    let link = [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "document"),
+    ];
+    assert_eq!(web.refusal("/", &link).await.0, 200);
+    assert_eq!(web.refusal("/api/har", &link).await.0, 403);
+    let frame = [link[0], link[1], ("sec-fetch-dest", "iframe")];
+    assert_eq!(web.refusal("/", &frame).await.0, 403);
+}
+
+#[tokio::test]
+async fn what_changes_something_needs_the_key() {
+    let web = Running::start(LOOPBACK, None).await;
+    for method in [Method::DELETE, Method::POST, Method::PUT, Method::OPTIONS] {
+        for key in [None, Some(""), Some("0")] {
+            let mut request = web.asking(method.clone(), "/api/exchanges");
+            if let Some(key) = key {
+                request = request.header("x-ngrnotok-key", key);
+            }
+            let answer = web.ask(request, "").await;
+            assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{method} {key:?}");
+            assert!(answer.body().contains("key_missing"));
+        }
+    }
+    let request = web.asking(Method::DELETE, "/api/exchanges");
+    let answer = web
+        .ask(request.header("x-ngrnotok-key", &web.key), "")
+        .await;
+    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+    let page = web.ask(web.asking(Method::GET, "/"), "").await;
+    assert!(page.body().contains(&web.key), "our page has it");
+}
+
+#[tokio::test]
+async fn answers_let_browsers_do_nothing_else() {
+    let web = Running::start(LOOPBACK, None).await;
+    for path in ["/", "/app.js", "/api/status", "/nowhere"] {
+        let answer = web.ask(web.asking(Method::GET, path), "").await;
+        let fields = answer.headers();
+        let policy = fields["content-security-policy"].to_str().unwrap();
+        for part in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "frame-ancestors 'none'",
+        ] {
+            assert!(policy.contains(part), "{path}: {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(fields["x-content-type-options"], "nosniff");
+        assert_eq!(fields["referrer-policy"], "no-referrer");
+        assert_eq!(fields["cross-origin-resource-policy"], "same-origin");
+        assert!(!fields.contains_key("access-control-allow-origin"));
+    }
+}
+
+#[tokio::test]
+async fn others_need_the_password() {
+    let everywhere: Place = "0.0.0.0:0".parse().unwrap();
+    let open = Web::bind(everywhere, None, None).await.unwrap_err();
+    assert!(open.to_string().contains("--web-password-file"), "{open}");
+
+    let web = Running::start("0.0.0.0:0", Some("open: sesame")).await;
+    let basic = |text: &str| {
+        let packed = data_encoding::BASE64.encode(text.as_bytes());
+        format!("Basic {packed}")
+    };
+    for given in [
+        "",
+        "Basic",
+        "Basic ?",
+        &basic("open: sesame"),
+        &basic("a:open"),
+    ] {
+        let answer = web.refusal("/", &[("authorization", given)]).await;
+        assert_eq!(answer, (401, "password_missing".into()), "{given}");
+    }
+    let right = basic("anybody:open: sesame");
+    assert_eq!(web.refusal("/", &[("authorization", &right)]).await.0, 200);
+    let key = [("x-ngrnotok-key", &*web.key)];
+    assert_eq!(web.refusal("/api/status", &key).await.0, 200);
+    // An address cannot be made to point elsewhere, a name can.
+    let fields = [("authorization", &*right), ("host", "192.168.7.7:80")];
+    assert_eq!(web.refusal("/", &fields).await.0, 200);
+    let fields = [("authorization", &*right), ("host", "evil.test")];
+    assert_eq!(web.refusal("/", &fields).await.1, "foreign_host");
+}
+
+#[tokio::test]
+async fn a_place_that_is_wished_for_is_the_only_one() {
+    let web = Running::start(LOOPBACK, None).await;
+    let taken = Web::bind(Place::At(web.address), None, None)
+        .await
+        .unwrap_err();
+    assert!(taken.to_string().contains("--web off"), "{taken}");
+    assert!(Web::bind(Place::Off, None, None).await.unwrap().is_none());
+    let one = Web::bind(Place::Usual, None, None).await.unwrap().unwrap();
+    let other = Web::bind(Place::Usual, None, None).await.unwrap().unwrap();
+    assert_ne!(one.address(), other.address());
+}
+
+#[tokio::test]
+async fn problems_say_what_to_do() {
+    let web = Running::start(LOOPBACK, None).await;
+    for (path, status, code) in [
+        ("/nowhere", 404, "no_such_page"),
+        ("/api/exchanges/7", 404, "no_exchange"),
+        ("/api/exchanges/seven", 400, "bad_request"),
+        ("/api/exchanges?status=4", 400, "bad_request"),
+        ("/api/exchanges?limit=0", 400, "bad_request"),
+        ("/api/exchanges?min_ms=long", 400, "bad_request"),
+        ("/api/har?id=a", 400, "bad_request"),
+        ("/api/har?id=7", 404, "no_exchange"),
+        ("/api/tunnels/none", 404, "no_tunnel"),
+    ] {
+        assert_eq!(
+            web.refusal(path, &[]).await,
+            (status, code.into()),
+            "{path}"
+        );
+    }
+    let request = web.asking(Method::POST, "/api/status");
+    let answer = web
+        .ask(request.header("x-ngrnotok-key", &web.key), "")
+        .await;
+    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert!(answer.headers().contains_key("allow"));
+    assert!(answer.body().contains("wrong_method"));
+}
+
+#[tokio::test]
+async fn what_is_imported_is_listed_filtered_and_forgotten() {
+    let web = Running::start(LOOPBACK, None).await;
+    let entry = |method: &str, path: &str, status: u16, text: &str| {
+        serde_json::json!({
+            "startedDateTime": "2026-01-02T03:04:05.678Z", "time": 12,
+            "request": {
+                "method": method, "url": format!("https://app.test{path}"),
+                "httpVersion": "HTTP/1.1", "cookies": [], "queryString": [],
+                "headers": [{ "name": "cookie", "value": "s=secret" }],
+                "headersSize": -1, "bodySize": 0,
+            },
+            "response": {
+                "status": status, "statusText": "", "httpVersion": "HTTP/1.1", "cookies": [],
+                "headers": [], "redirectURL": "", "headersSize": -1, "bodySize": 0,
+                "content": { "size": text.len(), "mimeType": "text/plain", "text": text },
+            },
+            "cache": {}, "timings": { "send": 1, "wait": 9, "receive": 2 },
+        })
+    };
+    let archive = serde_json::json!({ "log": {
+        "version": "1.2", "creator": { "name": "a test", "version": "1" },
+        "entries": [
+            entry("GET", "/a", 200, "an otter"),
+            entry("POST", "/b", 404, "nobody"),
+            entry("GET", "/c", 500, "trouble"),
+        ],
+    }});
+    let request = web.asking(Method::POST, "/api/har");
+    let request = request.header("x-ngrnotok-key", &web.key);
+    let answer = web.ask(request, &archive.to_string()).await;
+    assert_eq!(answer.body(), r#"{"imported":3,"first":1,"last":3}"#);
+
+    let list = async |query: &str| {
+        let path = format!("/api/exchanges?{query}");
+        let answer = web.ask(web.asking(Method::GET, &path), "").await;
+        let page: Value = serde_json::from_str(answer.body()).unwrap();
+        let ids = page["exchanges"].as_array().unwrap().iter();
+        let ids: Vec<u64> = ids.map(|line| line["id"].as_u64().unwrap()).collect();
+        (ids, page["next_before"].as_u64())
+    };
+    for (query, ids) in [
+        ("", &[3, 2, 1][..]),
+        ("method=get", &[3, 1]),
+        ("status=4xx", &[2]),
+        ("status=500", &[3]),
+        ("path=/b", &[2]),
+        ("text=OTTER", &[1]),
+        ("field=cookie:secret&status=200", &[1]),
+        ("field=x-none", &[]),
+        ("tunnel=imported&after=1", &[3, 2]),
+        ("tunnel=other", &[]),
+        ("min_ms=12", &[3, 2, 1]),
+        ("min_ms=13", &[]),
+    ] {
+        assert_eq!(list(query).await, (ids.to_vec(), None), "{query}");
+    }
+    assert_eq!(list("limit=2").await, (vec![3, 2], Some(2)));
+    assert_eq!(list("limit=2&before=2").await, (vec![1], None));
+
+    let get = async |path: &str| web.ask(web.asking(Method::GET, path), "").await;
+    let body = get("/api/exchanges/1/body?part=answer&decoded=1").await;
+    assert_eq!(body.body(), "an otter");
+    assert_eq!(body.headers()["content-type"], "application/octet-stream");
+    assert_eq!(body.headers()["content-disposition"], "attachment");
+    for path in ["/api/exchanges/1", "/api/har?id=1", "/api/requests/http/1"] {
+        assert!(!get(path).await.body().contains("s=secret"), "{path}");
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let shown = format!("{path}{joint}secrets=true");
+        let shown = get(&shown);
+        assert!(shown.await.body().contains("s=secret"), "{path}");
+    }
+    let ngrok: Value =
+        serde_json::from_str(get("/api/requests/http?limit=1").await.body()).unwrap();
+    assert_eq!(ngrok["requests"][0]["uri"], "/api/requests/http/3");
+    assert_eq!(ngrok["requests"][0]["response"]["status_code"], 500);
+    assert_eq!(ngrok["requests"][0]["duration"], 12_000_000);
+
+    let request = web.asking(Method::DELETE, "/api/requests/http");
+    web.ask(request.header("x-ngrnotok-key", &web.key), "")
+        .await;
+    assert_eq!(list("").await.0, [0; 0]);
+    assert_eq!(web.recorder.size(), 0);
+}
