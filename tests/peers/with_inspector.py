@@ -265,6 +265,8 @@ class Looks:
 
     def compared(self):
         first, second = self.visit("GET", "/json"), self.visit("GET", "/boom")
+        # The list hears of them a little later than the API.
+        self.page.until("return document.querySelector(`#rows [data-id='${arguments[0]}']`)", second)
         self.open(second)
         self.page.press("d")
         self.page.until("return document.querySelectorAll('#dialog .minus, #dialog .plus').length > 1")

@@ -114,7 +114,8 @@ export async function differ(one) {
   const compare = doing(async (id) => {
     const other = await askJson(`/api/exchanges/${id}`);
     const [left, right] = await Promise.all([other, await askJson(`/api/exchanges/${one.id}`)].map(lines));
-    room.replaceChildren(...difference(left, right));
+    // Somebody may have chosen another one meanwhile.
+    if (Number(choose.value) === id) room.replaceChildren(...difference(left, right));
   });
   dialog(`Answer of #${one.id}`, el("p", {}, "compared with ", choose), room);
   await compare(first);
