@@ -102,6 +102,7 @@ async fn show(
     if let Some(web) = face.web {
         page.spawn(web.serve(Shown {
             status: status.clone(),
+            connections: connections.clone(),
             recorder: recorder.clone(),
             resender: resender.clone(),
         }));

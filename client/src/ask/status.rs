@@ -29,6 +29,9 @@ pub async fn status(folder: &Path, words: &Status) -> Result<String, AskError> {
     };
     line("Session", &state);
     line("Version", &text(&status["version"]));
+    if let Some(region) = session["region"].as_str() {
+        line("Region", region);
+    }
     if let Some(latency) = session["latency_ms"].as_f64() {
         line("Latency", &format!("{latency:.1} ms"));
     }
@@ -42,6 +45,11 @@ pub async fn status(folder: &Path, words: &Status) -> Result<String, AskError> {
             }
         }
     }
+    let numbers = &status["connections"];
+    line(
+        "Connections",
+        &format!("{} so far, {} open", numbers["ttl"], numbers["opn"]),
+    );
     line("Newest", &format!("#{}", status["recorder"]["newest"]));
     Ok(shown)
 }

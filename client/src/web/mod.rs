@@ -31,6 +31,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::connections::Connections;
 use crate::inspect::Recorder;
 use crate::resend::Resender;
 use crate::status::Status;
@@ -51,6 +52,8 @@ const NEXT_PORTS: u16 = 20;
 pub struct Shown {
     /// The client's state.
     pub status: watch::Receiver<Status>,
+    /// How much goes through its tunnels.
+    pub connections: Connections,
     /// What goes through its tunnels.
     pub recorder: Recorder,
     /// What sends recorded requests again.

@@ -8,6 +8,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::connections::Connections;
 use crate::inspect::Limits;
 
 /// A web interface that runs, and its key.
@@ -30,6 +31,7 @@ impl Running {
         let (sender, status) = watch::channel(Status::default());
         let shown = Shown {
             status,
+            connections: Connections::new(),
             recorder: recorder.clone(),
             resender: Resender::of_nobody(),
         };

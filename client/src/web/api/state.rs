@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::Desk;
 use super::shape::{ms, rfc3339};
+use crate::connections::Numbers;
 use crate::status::{State as Stand, Status};
 
 /// How the client stands.
@@ -21,6 +22,7 @@ pub(super) struct StatusShape {
     retry_in_ms: Option<f64>,
     session: Option<SessionShape>,
     tunnels: Vec<TunnelShape>,
+    connections: NumbersShape,
     /// The client's version.
     version: &'static str,
     pid: u32,
@@ -52,8 +54,49 @@ struct SessionShape {
     id: String,
     account: String,
     server_version: String,
+    /// Where the server is, where it says so.
+    region: Option<String>,
     /// The round trip of the link.
     latency_ms: Option<f64>,
+}
+
+/// What visitors open through the link: a request, a WebSocket.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Connections)]
+struct NumbersShape {
+    /// So far.
+    ttl: u64,
+    /// Open now.
+    opn: u64,
+    /// New ones a second, averaged over 1 minute.
+    rt1: f64,
+    /// The same over 5 minutes.
+    rt5: f64,
+    /// Half of them were over within so many seconds.
+    p50: f64,
+    /// Nine in ten were.
+    p90: f64,
+}
+
+impl From<Numbers> for NumbersShape {
+    fn from(numbers: Numbers) -> Self {
+        let Numbers {
+            ttl,
+            opn,
+            rt1,
+            rt5,
+            p50,
+            p90,
+        } = numbers;
+        Self {
+            ttl,
+            opn,
+            rt1,
+            rt5,
+            p50,
+            p90,
+        }
+    }
 }
 
 /// A tunnel.
@@ -110,9 +153,11 @@ impl StatusShape {
                 id: session.id.to_string(),
                 account: session.account.clone(),
                 server_version: session.server_version.clone(),
+                region: session.region.clone(),
                 latency_ms: latency(&session.latency),
             }),
             tunnels: tunnels(&status),
+            connections: desk.shown.connections.numbers().into(),
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             began: rfc3339(desk.began),

@@ -100,6 +100,7 @@ async function showStatus() {
     row("Session", `${WORDS[status.state]}${status.reason ? `: ${status.reason}` : ""}`),
     row("Account", session?.account ?? "–"),
     row("Version", `${status.version}${session ? `, server ${session.server_version}` : ""}`),
+    ...(session?.region ? [row("Region", session.region)] : []),
     row("Latency", session?.latency_ms ? took(session.latency_ms) : "–"),
     row("Inspector", location.origin),
     ...status.tunnels.map((tunnel) =>
@@ -112,12 +113,17 @@ async function showStatus() {
   const numbers = tunnels.map(({ name, metrics: { http } }) =>
     el("tr", {}, el("th", { scope: "row" }, name), ...[http.count, http.gauge, http.rate1.toFixed(2), http.rate5.toFixed(2), seconds(http.p50), seconds(http.p90)].map((value) => el("td", { class: "num" }, String(value)))),
   );
+  const { connections } = status;
+  const all = [connections.ttl, connections.opn, ...[connections.rt1, connections.rt5, connections.p50, connections.p90].map((value) => value.toFixed(2))];
+  const columns = ["ttl", "opn", "rt1", "rt5", "p50", "p90"].map((name) => el("th", { class: "num", scope: "col" }, name));
   $("status").replaceChildren(
     el("table", { class: "facts" }, el("tbody", {}, rows)),
     el(
       "table",
       { class: "numbers" },
-      el("thead", {}, el("tr", {}, el("th", {}, "Recorded"), ...["ttl", "opn", "rt1", "rt5", "p50", "p90"].map((name) => el("th", { class: "num", scope: "col" }, name)))),
+      el("thead", {}, el("tr", {}, el("th", {}, "Connections"), ...columns)),
+      el("tbody", {}, el("tr", {}, el("th", { scope: "row" }, "all"), ...all.map((value) => el("td", { class: "num" }, String(value))))),
+      el("thead", {}, el("tr", {}, el("th", {}, "Recorded"), ...columns.map((name) => name.cloneNode(true)))),
       el("tbody", {}, numbers),
     ),
     el("p", { class: "dim" }, "Programs ask the same at ", el("a", { href: "/api/openapi.json" }, "/api"), ", and by ngrnotok status, logs, resend and wait-for-request."),
