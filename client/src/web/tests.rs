@@ -48,6 +48,17 @@ impl Running {
     }
 
     async fn ask(&self, request: http::request::Builder, body: &str) -> http::Response<String> {
+        let (head, body) = self.open(request, body).await.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        http::Response::from_parts(head, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    /// The same with a body that is still to come.
+    async fn open(
+        &self,
+        request: http::request::Builder,
+        body: &str,
+    ) -> http::Response<hyper::body::Incoming> {
         let stream = TcpStream::connect(("127.0.0.1", self.address.port())).await;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream.unwrap()))
             .await
@@ -56,9 +67,7 @@ impl Running {
         let request = request
             .body(Full::<bytes::Bytes>::from(body.to_owned()))
             .unwrap();
-        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        http::Response::from_parts(head, String::from_utf8(body.to_vec()).unwrap())
+        sender.send_request(request).await.unwrap()
     }
 
     fn host(&self) -> String {
@@ -272,6 +281,80 @@ async fn problems_say_what_to_do() {
     assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert!(answer.headers().contains_key("allow"));
     assert!(answer.body().contains("wrong_method"));
+}
+
+/// Reads events until one of this kind comes, and returns its data and its id.
+async fn next_event(
+    body: &mut hyper::body::Incoming,
+    read: &mut String,
+    kind: &str,
+) -> (Value, String) {
+    loop {
+        if let Some((event, rest)) = read.split_once("\n\n") {
+            let of = |name: &str| {
+                let mut lines = event.lines();
+                lines
+                    .find_map(|line| line.strip_prefix(name))
+                    .map(ToOwned::to_owned)
+            };
+            let (is, data, id) = (of("event: "), of("data: "), of("id: "));
+            *read = rest.to_owned();
+            if is.as_deref() == Some(kind) {
+                let data = serde_json::from_str(&data.unwrap()).unwrap();
+                return (data, id.unwrap_or_default());
+            }
+            continue;
+        }
+        let frame = body.frame().await.unwrap().unwrap();
+        read.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_hears_only_what_is_new() {
+    let web = Running::start(LOOPBACK, None).await;
+    let add = || {
+        let archive = r#"{"log":{"entries":[{"startedDateTime":"2026-01-02T03:04:05Z",
+            "request":{"method":"GET","url":"http://a.test/","httpVersion":"","headers":[]},
+            "response":{"status":200,"httpVersion":"","headers":[],"content":{}}}]}}"#;
+        let exchange = har::import(archive.as_bytes()).unwrap().remove(0);
+        web.recorder.insert(exchange).unwrap().0
+    };
+    let listen = async |last: &str| {
+        let request = web.asking(Method::GET, "/api/events");
+        web.open(request.header("last-event-id", last), "")
+            .await
+            .into_body()
+    };
+    let ids = |news: &Value| -> Vec<u64> {
+        let lines = news["changed"].as_array().unwrap().iter();
+        lines.map(|line| line["id"].as_u64().unwrap()).collect()
+    };
+    add();
+    let (mut body, mut read) = (listen("").await, String::new());
+    let (status, _) = next_event(&mut body, &mut read, "status").await;
+    assert_eq!(status["state"], "connecting");
+    let (news, first) = next_event(&mut body, &mut read, "exchanges").await;
+    assert_eq!(ids(&news), [1]);
+    add();
+    let (news, _) = next_event(&mut body, &mut read, "exchanges").await;
+    assert_eq!(ids(&news), [2]);
+    drop(body);
+
+    add();
+    for (last, wanted) in [
+        (&*first, &[2, 3][..]),
+        ("another-1", &[1, 2, 3]),
+        ("now", &[]),
+    ] {
+        let (mut body, mut read) = (listen(last).await, String::new());
+        let (news, _) = next_event(&mut body, &mut read, "exchanges").await;
+        assert_eq!(ids(&news), wanted, "{last}");
+    }
+    web.recorder.clear();
+    let (mut body, mut read) = (listen("").await, String::new());
+    let (news, _) = next_event(&mut body, &mut read, "exchanges").await;
+    assert_eq!((ids(&news), &news["oldest"]), (vec![], &4.into()));
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ function listen() {
     // Another start of the client: its numbers begin anew.
     if (run && run !== status.run) return location.reload();
     run = status.run;
+    list.setRecording(status.recorder.on);
     showState();
   });
   events.addEventListener("exchanges", (event) => {

@@ -11,6 +11,7 @@ let filter = parse("");
 let foundIds = null;
 let chosen = null;
 let drawing = false;
+let recording = true;
 let onOpen = () => {};
 
 export const line = (id) => lines.get(id);
@@ -56,11 +57,9 @@ export function update(changed, oldest) {
   draw();
 }
 
-// Forgets all: another start of the client has other numbers.
-export function forget() {
-  lines.clear();
-  shown = [];
-  foundIds = null;
+// Whether anything comes here at all.
+export function setRecording(on) {
+  recording = on;
   draw();
 }
 
@@ -158,7 +157,9 @@ function render() {
     empty.append(
       lines.size
         ? el("p", {}, "No request fits the filter.")
-        : el("p", {}, el("b", {}, "No requests yet."), " They appear here as they come. Open the public address above, or send one from anywhere."),
+        : !recording
+          ? el("p", {}, el("b", {}, "Nothing is recorded."), " Start the client without --inspect off to see requests here.")
+          : el("p", {}, el("b", {}, "No requests yet."), " They appear here as they come. Open the public address above, or send one from anywhere."),
     );
   }
 }
