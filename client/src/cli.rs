@@ -124,6 +124,13 @@ ngrnotok login --server tunnel.example.com < token"
     #[command(
         mut_arg("links", |arg| arg.hide(true)),
         mut_arg("output", |arg| arg.hide(true)),
+        mut_arg("web", |arg| arg.hide(true)),
+        mut_arg("web_password_file", |arg| arg.hide(true)),
+        mut_arg("inspect", |arg| arg.hide(true)),
+        mut_arg("inspect_memory", |arg| arg.hide(true)),
+        mut_arg("inspect_body", |arg| arg.hide(true)),
+        mut_arg("inspect_store", |arg| arg.hide(true)),
+        mut_arg("inspect_keep", |arg| arg.hide(true)),
         after_help = "\
 Nothing is changed, and no token is shown: the report can be given to whoever helps you.\n\
 Exit codes: 0 nothing has failed, 1 something has."

@@ -141,7 +141,7 @@ const ONLY: [Rule; 14] = [
     },
     Rule {
         of: "client/src/web/",
-        names: &["web", "inspect", "resend", "status"],
+        names: &["web", "connections", "inspect", "resend", "status"],
     },
     Rule {
         of: "client/src/output.rs",
@@ -160,6 +160,7 @@ const ONLY: [Rule; 14] = [
             "status",
             "connections",
             "inspect",
+            "local",
             "embedded",
         ],
     },
