@@ -39,7 +39,7 @@ pub(crate) fn dispatch(
     let place = tunnel_of(&mut request);
     let sight = Sight::of(&request);
     let recording = match place.and_then(|place| tunnels.get(place)) {
-        Some(tunnel) => record(&client.recorder, tunnel, &request, &sight, round_trip),
+        Some(tunnel) => record(&client.recorder, tunnel, &mut request, &sight, round_trip),
         None => Recording::off(),
     };
     let (mut asked, ahead) = Asked::new(request, &reply, recording.tap(Direction::FromVisitor));
@@ -238,10 +238,15 @@ impl Sight {
 fn record(
     recorder: &Recorder,
     tunnel: &Served,
-    request: &Request<RecvStream>,
+    request: &mut Request<RecvStream>,
     sight: &Sight,
     round_trip: Option<Duration>,
 ) -> Recording {
+    if !recorder.is_on() {
+        return Recording::off();
+    }
+    let held = request.headers_mut().remove(stream::HELD);
+    let held = held.and_then(|micros| micros.to_str().ok()?.parse().ok());
     let (fields, protocol) = (request.headers(), request.extensions().get::<Protocol>());
     let method = fields.get(stream::METHOD);
     let method = method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
@@ -257,6 +262,7 @@ fn record(
         body: request.body().is_end_stream().then(Bytes::new),
         protocol: protocol.map(Protocol::as_str),
         round_trip,
+        held: held.map(Duration::from_micros),
     })
 }
 

@@ -121,6 +121,7 @@ impl Resender {
             body: Some(request.body.bytes.clone()),
             protocol: None,
             round_trip: None,
+            held: None,
         });
         let new = recording.id().ok_or(ResendError::Gone(id))?;
         client.tasks.spawn(async move {

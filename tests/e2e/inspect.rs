@@ -1,7 +1,7 @@
 //! What goes through a tunnel can be looked at, and sent again.
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use ngrnotok::inspect::{
     Captured, Direction, Exchange, ExchangeId, Kind, Limits, MessageKind, Origin as Whence,
     Recorder, State,
@@ -35,6 +35,12 @@ async fn over(client: &RunningClient, id: u64) -> Exchange {
     soon("the end of an exchange", ended)
         .await
         .expect("it is kept")
+}
+
+fn private_in(fields: &HeaderMap) -> bool {
+    fields
+        .keys()
+        .any(|name| name.as_str().starts_with("ngrnotok-"))
 }
 
 async fn post(world: &World, via: Via, body: Body) {
@@ -72,8 +78,7 @@ fn an_exchange_is_recorded_whole() {
             assert_eq!(request.method, Method::POST);
             assert_eq!(request.body, Captured::whole("what a visitor says"));
             assert_eq!(request.fields["x-odd"], seen.headers()["x-odd"]);
-            let private = |name: &str| name.starts_with("ngrnotok-");
-            assert!(!request.fields.keys().any(|name| private(name.as_str())));
+            assert!(!private_in(&request.fields));
             let answer = exchange.answer.expect("an answer");
             assert_eq!(answer.status, StatusCode::OK);
             assert_eq!(answer.body, Captured::whole("seen"));
@@ -81,6 +86,8 @@ fn an_exchange_is_recorded_whole() {
             assert!(timing.request_ended <= timing.answered, "{timing:?}");
             assert!(timing.answered <= timing.ended, "{timing:?}");
             assert!(timing.round_trip.is_some(), "{timing:?}");
+            assert!(timing.edge.is_some(), "{timing:?}");
+            assert!(!private_in(seen.headers()), "it goes no further");
         }
     });
 }

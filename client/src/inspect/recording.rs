@@ -38,6 +38,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) protocol: Option<&'a str>,
     /// Of the link that it came on.
     pub(crate) round_trip: Option<Duration>,
+    /// By the server, before it sent it on.
+    pub(crate) held: Option<Duration>,
 }
 
 /// The hand that writes one exchange down. Dropped before the end it notes that the visitor has left.
@@ -70,6 +72,7 @@ impl Recording {
             fields: Fields::of(arrival.fields),
             timing: Timing {
                 round_trip: arrival.round_trip,
+                edge: arrival.held,
                 ..Timing::default()
             },
             ..Kept::new(tunnel.clone(), at, began)

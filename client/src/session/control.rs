@@ -74,6 +74,7 @@ pub(super) async fn converse(
             version: env!("CARGO_PKG_VERSION").to_owned(),
             os: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
             resume,
+            times: client.recorder.is_on(),
         })
         .await?;
     // Asked for in the same breath: nothing in the welcome could change what we want.

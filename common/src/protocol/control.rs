@@ -35,6 +35,10 @@ pub enum ClientMessage {
         /// Which session this link is for; without it, for a new one that the server names.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resume: Option<Resume>,
+        /// The client wants to know of each request how long the server has held it, see
+        /// [`HELD`](super::stream::HELD).
+        #[serde(default, skip_serializing_if = "is_false")]
+        times: bool,
     },
     /// Asks for a public name. The server answers `bound` or `refused` with the same id.
     Bind {

@@ -13,6 +13,10 @@ pub const TUNNEL: HeaderName = HeaderName::from_static("ngrnotok-tunnel");
 /// On requests, `?1`: the visitor can be given interim answers (1xx), so the app's are wanted.
 pub const INTERIM: HeaderName = HeaderName::from_static("ngrnotok-interim");
 
+/// On requests, if the client's `hello` asked for `times`: for how many microseconds the server has held the
+/// request before it sent it on, in decimal.
+pub const HELD: HeaderName = HeaderName::from_static("ngrnotok-held");
+
 /// On the answer to an extended CONNECT: the local app has switched to this protocol, and the rest of
 /// the stream is its bytes. Without this field the answer is an ordinary one: the app refused.
 pub const SWITCHED: HeaderName = HeaderName::from_static("ngrnotok-switched");

@@ -148,7 +148,10 @@ impl Activity {
     pub(super) fn open(self: &Arc<Self>) -> OpenRequest {
         self.open_requests.fetch_add(1, Relaxed);
         self.reading_head.store(false, Relaxed);
-        OpenRequest(Arc::clone(self))
+        OpenRequest {
+            activity: Arc::clone(self),
+            began: Instant::now(),
+        }
     }
 
     fn is_busy(&self) -> bool {
@@ -302,12 +305,23 @@ impl<'a> Patience<'a> {
 
 /// A request that is not answered to its end.
 #[derive(Debug)]
-pub(super) struct OpenRequest(Arc<Activity>);
+pub(super) struct OpenRequest {
+    activity: Arc<Activity>,
+    began: Instant,
+}
+
+impl OpenRequest {
+    /// How long it has been here.
+    pub(super) fn held(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        if self.0.open_requests.fetch_sub(1, Relaxed) == 1 {
-            self.0.quiet_since.store(self.0.now(), Relaxed);
+        let activity = &self.activity;
+        if activity.open_requests.fetch_sub(1, Relaxed) == 1 {
+            activity.quiet_since.store(activity.now(), Relaxed);
         }
     }
 }

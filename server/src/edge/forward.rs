@@ -2,6 +2,7 @@
 //! fields of the connection go, the Forwarded family comes. Path, body and all else pass untouched.
 
 use std::mem::take;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{EXPECT, HOST};
@@ -103,6 +104,15 @@ fn address(headers: &mut HeaderMap, route: &Route) {
         id => HeaderValue::from(id),
     };
     headers.insert(stream::TUNNEL, id);
+}
+
+/// Says for how long a request was held here.
+pub(super) fn say_how_long(headers: &mut HeaderMap, held: Duration) {
+    let micros = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
+    let mut value = HeaderValue::from(micros);
+    // HPACK must not remember it: it would push out what does come again.
+    value.set_sensitive(true);
+    headers.insert(stream::HELD, value);
 }
 
 /// h2 makes `:scheme`, `:authority` and `:path` of it.

@@ -7,7 +7,7 @@ use ngrnotok_common::hostname::HostPort;
 use ngrnotok_common::protocol::cause::Cause;
 
 use super::activity::OpenRequest;
-use super::forward::{for_link, forward};
+use super::forward::{for_link, forward, say_how_long};
 use super::serve::{Edge, HttpMode};
 use super::upgrade::{self, Answer, Kind};
 use super::visitor::{Scheme, Visitor};
@@ -55,6 +55,9 @@ where
     let route = edge.registry.find(&host, edge.offline_wait).await?;
     let version = head.version();
     for_link(head, &route, visitor, &written, &host)?;
+    if route.session.wants_times() {
+        say_how_long(head.headers_mut(), open.held());
+    }
     match kind {
         Kind::Upgrade(protocol) if route.session.carries_upgrades() => {
             // Boxed, so that the ordinary request's future stays small.

@@ -177,6 +177,7 @@ impl Gate {
             version,
             os,
             resume,
+            times,
             binding,
             admitted,
         } = Box::pin(self.greet(hello, peer)).await?;
@@ -202,6 +203,7 @@ impl Gate {
         };
         let secret = opened.secret.take();
         let session = Arc::clone(&opened.session);
+        session.session().tell_times(times);
         let (id, grant) = (session.session().id(), session.grant());
         let (account, token) = (grant.account(), grant.token().map(display));
         info!(session = %id, %account, token, %peer, agent = user_agent, version, os, resumed = opened.resumed, "link open");
@@ -299,6 +301,7 @@ impl Gate {
             version,
             os,
             resume,
+            times,
         }) = hello
         else {
             return Err(GateError::Protocol("did not say hello"));
@@ -312,6 +315,7 @@ impl Gate {
             version,
             os,
             resume,
+            times,
             binding,
             admitted,
         })
@@ -354,6 +358,7 @@ struct Greeted {
     version: String,
     os: String,
     resume: Option<Resume>,
+    times: bool,
     binding: ChannelBinding,
     admitted: handshake::Admitted,
 }

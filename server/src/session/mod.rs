@@ -56,6 +56,7 @@ struct Inner {
     /// Told of each change of `links`, and of the end.
     changed: Notify,
     ended: AtomicBool,
+    times: AtomicBool,
     /// The shard of the newest link.
     shard: AtomicUsize,
     waiting: Slots,
@@ -113,6 +114,7 @@ impl Session {
             links: ArcSwap::default(),
             changed: Notify::new(),
             ended: AtomicBool::new(false),
+            times: AtomicBool::new(false),
             shard: AtomicUsize::new(0),
             waiting: Slots::new(MOST_WAITING),
             patience,
@@ -215,6 +217,16 @@ impl Session {
                 Err(Lost::or_not(failure, copy, link, within))
             }
         }
+    }
+
+    /// Whether the client wants to know how long its requests are held here.
+    pub fn wants_times(&self) -> bool {
+        self.0.times.load(Ordering::Relaxed)
+    }
+
+    /// It does, or not.
+    pub fn tell_times(&self, wanted: bool) {
+        self.0.times.store(wanted, Ordering::Relaxed);
     }
 
     /// Whether the tunnel client can carry upgrades, as far as is known.

@@ -35,6 +35,7 @@ fn begin(recorder: &Recorder, path: &str) -> Recording {
         body: None,
         protocol: None,
         round_trip: Some(Duration::from_millis(9)),
+        held: Some(Duration::from_micros(70)),
     })
 }
 
@@ -57,6 +58,7 @@ fn websocket(recorder: &Recorder) -> Recording {
         body: None,
         protocol: Some("websocket"),
         round_trip: None,
+        held: None,
     });
     recording.switched(&Response::new(()));
     recording
@@ -93,6 +95,7 @@ fn an_exchange_is_recorded_from_end_to_end() {
     assert_eq!(answer.body, Captured::whole("xxx"));
     assert_eq!(found.state, State::Done);
     assert_eq!(found.timing.round_trip, Some(Duration::from_millis(9)));
+    assert_eq!(found.timing.edge, Some(Duration::from_micros(70)));
     let Timing {
         request_ended,
         answered,
@@ -235,6 +238,7 @@ fn both_sides_of_grpc_are_heard() {
         body: None,
         protocol: None,
         round_trip: None,
+        held: None,
     });
     tap(&recording, Direction::FromVisitor).data(b"\x00\x00\x00\x00\x03ask");
     recording.answered(&Response::new(()), false);
