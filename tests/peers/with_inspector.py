@@ -89,6 +89,7 @@ class Looks:
         self.page.size(1280, 800)
         for name, look in (
             ("shows requests as they come", self.live),
+            ("shows the numbers of the panel", self.status),
             ("filters them", self.filtered),
             ("hides secrets until they are asked for", self.secrets),
             ("shows nothing that was captured as anything but text", self.harmless),
@@ -154,6 +155,13 @@ class Looks:
         self.page.until_text("#detail .address", "/first")
         self.page.press("Escape")
         self.page.until("return document.getElementById('detail').hidden")
+
+    def status(self):
+        self.page.run("location.hash = '#/status'")
+        self.page.until_text("#status", "online")
+        # Whoever asks for the page does not come through the tunnel; some have.
+        self.page.until("return Number(document.querySelector('#status .numbers td')?.textContent) > 0")
+        self.page.run("location.hash = '#/'")
 
     def filtered(self):
         self.visit("POST", "/json?page=2", "an otter swims", X_Kind="special")

@@ -114,19 +114,14 @@ async function showStatus() {
   const numbers = tunnels.map(({ name, metrics: { http } }) =>
     el("tr", {}, el("th", { scope: "row" }, name), ...[http.count, http.gauge, http.rate1.toFixed(2), http.rate5.toFixed(2), seconds(http.p50), seconds(http.p90)].map((value) => el("td", { class: "num" }, String(value)))),
   );
-  const { connections } = status;
-  const all = [connections.ttl, connections.opn, ...[connections.rt1, connections.rt5, connections.p50, connections.p90].map((value) => value.toFixed(2))];
-  const columns = ["ttl", "opn", "rt1", "rt5", "p50", "p90"].map((name) => el("th", { class: "num", scope: "col" }, name));
+  const { ttl, opn, rt1, rt5, p50, p90 } = status.connections;
+  const all = [ttl, opn, rt1.toFixed(2), rt5.toFixed(2), took(p50 * 1e3), took(p90 * 1e3)];
+  const columns = () => ["ttl", "opn", "rt1", "rt5", "p50", "p90"].map((name) => el("th", { class: "num", scope: "col" }, name));
+  const table = (name, ...rows) => el("table", { class: "numbers" }, el("thead", {}, el("tr", {}, el("th", {}, name), ...columns())), el("tbody", {}, ...rows));
   $("status").replaceChildren(
     el("table", { class: "facts" }, el("tbody", {}, rows)),
-    el(
-      "table",
-      { class: "numbers" },
-      el("thead", {}, el("tr", {}, el("th", {}, "Connections"), ...columns)),
-      el("tbody", {}, el("tr", {}, el("th", { scope: "row" }, "all"), ...all.map((value) => el("td", { class: "num" }, String(value))))),
-      el("thead", {}, el("tr", {}, el("th", {}, "Recorded"), ...columns.map((name) => name.cloneNode(true)))),
-      el("tbody", {}, numbers),
-    ),
+    table("Connections", el("tr", {}, el("th", { scope: "row" }, "all"), ...all.map((value) => el("td", { class: "num" }, String(value))))),
+    table("Recorded", ...numbers),
     el("p", { class: "dim" }, "Programs ask the same at ", el("a", { href: "/api/openapi.json" }, "/api"), ", and by ngrnotok status, logs, resend and wait-for-request."),
   );
 }
