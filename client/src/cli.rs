@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, Parser, Subcommand};
 use ngrnotok_common::manual::{Completions, Man};
 
 use crate::ask::words;
@@ -99,16 +99,8 @@ Exit codes: 0 it came, 6 no client runs, 7 it did not come in time.")]
         mut_arg("server", |arg| {
             arg.help("The server that the token is for [default: that of the config file]")
         }),
-        mut_arg("links", |arg| arg.hide(true)),
-        mut_arg("output", |arg| arg.hide(true)),
         mut_arg("local_only", |arg| arg.hide(true)),
-        mut_arg("web", |arg| arg.hide(true)),
-        mut_arg("web_password_file", |arg| arg.hide(true)),
-        mut_arg("inspect", |arg| arg.hide(true)),
-        mut_arg("inspect_memory", |arg| arg.hide(true)),
-        mut_arg("inspect_body", |arg| arg.hide(true)),
-        mut_arg("inspect_store", |arg| arg.hide(true)),
-        mut_arg("inspect_keep", |arg| arg.hide(true)),
+        mut_args(hidden_if_of_serving),
         after_help = "\
 The token comes from the file or variable that names it, else from the terminal, without an\n\
 echo, or from standard input:\n  \
@@ -122,15 +114,7 @@ ngrnotok login --server tunnel.example.com < token"
     Config(ConfigCommand),
     /// Find out what is wrong between this machine, the server and your apps
     #[command(
-        mut_arg("links", |arg| arg.hide(true)),
-        mut_arg("output", |arg| arg.hide(true)),
-        mut_arg("web", |arg| arg.hide(true)),
-        mut_arg("web_password_file", |arg| arg.hide(true)),
-        mut_arg("inspect", |arg| arg.hide(true)),
-        mut_arg("inspect_memory", |arg| arg.hide(true)),
-        mut_arg("inspect_body", |arg| arg.hide(true)),
-        mut_arg("inspect_store", |arg| arg.hide(true)),
-        mut_arg("inspect_keep", |arg| arg.hide(true)),
+        mut_args(hidden_if_of_serving),
         after_help = "\
 Nothing is changed, and no token is shown: the report can be given to whoever helps you.\n\
 Exit codes: 0 nothing has failed, 1 something has."
@@ -202,6 +186,15 @@ pub struct Run {
     /// The command and its arguments
     #[arg(index = 2, last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// Commands that serve nothing do not show the settings of those that do.
+fn hidden_if_of_serving(arg: Arg) -> Arg {
+    let id = arg.get_id().as_str();
+    match matches!(id, "links" | "output") || id.starts_with("web") || id.starts_with("inspect") {
+        true => arg.hide(true),
+        false => arg,
+    }
 }
 
 /// A word where there is no place for one.

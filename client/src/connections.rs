@@ -71,9 +71,8 @@ impl Connections {
         }))
     }
 
-    /// Counts one that comes now, as open until the answer is dropped.
-    pub(crate) fn begin(&self) -> Open {
-        let began = Instant::now();
+    /// Counts one that has just begun, as open until the answer is dropped.
+    pub(crate) fn begin(&self, began: Instant) -> Open {
         // What came before this belongs to the ticks before this.
         self.catch_up(began);
         self.0.begun.fetch_add(1, Ordering::Relaxed);
@@ -154,8 +153,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_open_is_counted_until_it_is_over() {
         let connections = Connections::new();
-        let first = connections.begin();
-        let second = connections.begin();
+        let first = connections.begin(Instant::now());
+        let second = connections.begin(Instant::now());
         sleep(SECOND).await;
         drop(first);
         let numbers = connections.numbers();
@@ -185,7 +184,7 @@ mod tests {
             for (tick, count) in series.into_iter().enumerate() {
                 for _ in 0..count {
                     sleep(Duration::from_millis(100)).await;
-                    drop(connections.begin());
+                    drop(connections.begin(Instant::now()));
                 }
                 let end = connections.0.since + rates::TICK * u32::try_from(tick + 1).unwrap();
                 tokio::time::sleep_until(end).await;
@@ -206,7 +205,7 @@ mod tests {
     async fn a_rate_goes_back_to_nothing_when_nobody_comes() {
         let connections = Connections::new();
         for _ in 0..50 {
-            drop(connections.begin());
+            drop(connections.begin(Instant::now()));
         }
         assert_eq!(connections.numbers().rt1, 0.0, "before the first tick");
         sleep(SECOND * 5).await;

@@ -35,9 +35,9 @@ pub(crate) fn dispatch(
     round_trip: Option<Duration>,
 ) -> impl Future<Output = ()> + use<> {
     let (tunnels, witness) = (Arc::clone(&client.tunnels), client.witness.clone());
-    let open = client.connections.begin();
     let place = tunnel_of(&mut request);
     let sight = Sight::of(&request);
+    let open = client.connections.begin(sight.began);
     let recording = match place.and_then(|place| tunnels.get(place)) {
         Some(tunnel) => record(&client.recorder, tunnel, &mut request, &sight, round_trip),
         None => Recording::off(),

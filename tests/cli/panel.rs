@@ -1,11 +1,9 @@
 //! The panel in a real terminal, that of tmux: what it shows, what keys do, and how it leaves.
 
 use std::process::Command;
-use std::time::Duration;
 
 use ngrnotok_tests::program::Scratch;
 use ngrnotok_tests::{eventually, run};
-use tokio::time::{sleep, timeout};
 
 use crate::{RunningServer, visit};
 
@@ -71,16 +69,11 @@ impl Terminal {
     /// Waits for this to stand somewhere.
     async fn shows(&self, words: &str) -> String {
         let mut screen = String::new();
-        let shown = timeout(Duration::from_secs(9), async {
-            loop {
-                screen = self.screen();
-                if screen.contains(words) {
-                    return;
-                }
-                sleep(Duration::from_millis(20)).await;
-            }
-        });
-        assert!(shown.await.is_ok(), "no {words:?} in\n{screen}");
+        eventually(words, async || {
+            screen = self.screen();
+            screen.contains(words)
+        })
+        .await;
         screen
     }
 
@@ -114,6 +107,9 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the screen:\n{}", self.screen());
+        }
         let mut tmux = Command::new("tmux");
         let _ = tmux.args(["-S", &self.server, "kill-server"]).output();
     }
@@ -246,8 +242,8 @@ fn plain_stays_plain_on_a_terminal() {
         let args = "http --hello --local-only";
         terminal.types(&program(args).replace(';', " &"));
         terminal.shows("Go public").await;
-        terminal.types("kill %1");
-        sleep(Duration::from_millis(10)).await;
+        terminal.types("kill %1; wait %1; echo left $?");
+        terminal.shows("left 0").await;
         terminal.is_restored().await;
     });
 }
