@@ -1,148 +1,141 @@
-//! How an exchange lies in memory: in few pieces that are its own. Fields as they arrive are parts of the
-//! buffers of a connection; a few of them kept would keep all of those.
+//! How an exchange lies in memory while it goes on: in pieces of its own. Fields as they arrive are parts of
+//! the buffers of a connection; a few of them kept would keep all of those.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use http::{Method, StatusCode, Uri, Version};
+use http::{Method, StatusCode, Version};
 use ngrnotok_common::hostname::Name;
 use tokio::time::Instant;
 
-use super::exchange::{
-    Answer, Direction, Exchange, ExchangeId, Kind, Message, Origin, Request, State, Timing,
-};
+use super::exchange::{Direction, Exchange, ExchangeId, Kind, Message, Origin, State, Timing};
+use super::look::{Half, Look, Run};
 use super::pieces::{Capture, Fields};
 use super::reader::Reader;
-use super::summary::Summary;
+use super::recorder::Records;
 
-/// The place of one exchange. Whoever writes it down has it, too, and finds it empty when there was no room
-/// for it any more.
+/// The place of an exchange that goes on. Whoever writes it down finds it empty when it is over, or when there
+/// was no room for it any more.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) id: ExchangeId,
-    kept: Mutex<Kept>,
+    /// They have this slot as long as it is written down.
+    pub(super) records: Arc<Records>,
+    kept: Mutex<Option<Kept>>,
 }
 
 impl Slot {
-    pub(super) fn new(id: ExchangeId, kept: Kept) -> Self {
+    pub(super) fn new(id: ExchangeId, records: &Arc<Records>, kept: Kept) -> Self {
         Self {
             id,
-            kept: Mutex::new(kept),
+            records: Arc::clone(records),
+            kept: Mutex::new(Some(kept)),
         }
     }
 
     /// Held for a moment and never together with another one.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Kept> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Kept>> {
         self.kept.lock().expect("nothing panics under this lock")
-    }
-
-    /// Gives its memory back.
-    pub(super) fn forget(&self, all: &AtomicUsize) {
-        let mut kept = self.lock();
-        all.fetch_sub(kept.size, Ordering::Relaxed);
-        let head = Kept::new(kept.tunnel.clone(), kept.at, kept.began);
-        *kept = Kept { gone: true, ..head };
-    }
-
-    /// The exchange as it stands.
-    pub(super) fn view(&self) -> Exchange {
-        self.lock().view(self.id)
     }
 }
 
-/// What is known of an exchange.
+/// What is known of an exchange besides its bytes.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) tunnel: Name,
+    pub(super) at: SystemTime,
+    pub(super) visitor: Option<IpAddr>,
+    pub(super) origin: Origin,
+    pub(super) method: Method,
+    pub(super) version: Version,
+    pub(super) state: State,
+    pub(super) timing: Timing,
+    pub(super) kind: Kind,
+    pub(super) messages_gone: u64,
+}
+
+impl Facts {
+    /// Of a request that has just come.
+    pub(super) fn new(tunnel: Name, at: SystemTime) -> Self {
+        Self {
+            tunnel,
+            at,
+            visitor: None,
+            origin: Origin::Visitor,
+            method: Method::GET,
+            version: Version::HTTP_2,
+            state: State::Open,
+            timing: Timing::default(),
+            kind: Kind::Plain,
+            messages_gone: 0,
+        }
+    }
+}
+
+/// What is known of an exchange that goes on.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// There was no room for it any more: nothing more is written down.
-    pub(super) gone: bool,
+    pub(super) facts: Facts,
+    pub(super) began: Instant,
     /// The number of its last change.
     pub(super) changed: u64,
     /// What it counts for in memory.
     pub(super) size: usize,
-    pub(super) tunnel: Name,
-    pub(super) at: SystemTime,
-    pub(super) began: Instant,
-    pub(super) visitor: Option<IpAddr>,
-    pub(super) origin: Origin,
-    pub(super) method: Method,
     pub(super) uri: Box<str>,
-    pub(super) version: Version,
+    pub(super) request: KeptHalf,
+    pub(super) answer: Option<KeptAnswer>,
+    pub(super) messages: VecDeque<Message>,
+    pub(super) messages_size: usize,
+    /// What finds messages, in what the visitor says and in what the app says.
+    pub(super) readers: [Option<Box<Reader>>; 2],
+}
+
+/// A request, or an answer.
+#[derive(Debug, Default)]
+pub(super) struct KeptHalf {
     pub(super) fields: Fields,
     pub(super) body: Capture,
     pub(super) trailers: Option<Fields>,
-    pub(super) answer: Option<KeptAnswer>,
-    pub(super) state: State,
-    pub(super) timing: Timing,
-    pub(super) kind: Kind,
-    pub(super) messages: VecDeque<Message>,
-    pub(super) messages_size: usize,
-    pub(super) messages_gone: u64,
-    /// What finds messages, in what the visitor says and in what the app says.
-    pub(super) readers: [Option<Box<Reader>>; 2],
 }
 
 #[derive(Debug)]
 pub(super) struct KeptAnswer {
     pub(super) status: StatusCode,
     pub(super) version: Version,
-    pub(super) fields: Fields,
-    pub(super) body: Capture,
-    pub(super) trailers: Option<Fields>,
+    pub(super) half: KeptHalf,
 }
 
-/// What a recorded exchange needs besides what is in it: itself and its place in the ring.
+/// What a recorded exchange needs besides what is in it: itself and its place among the others.
 const BASE: usize = size_of::<Slot>() + 64;
 
 impl Kept {
-    pub(super) fn new(tunnel: Name, at: SystemTime, began: Instant) -> Self {
+    pub(super) fn new(facts: Facts, began: Instant, uri: Box<str>, request: KeptHalf) -> Self {
         Self {
-            gone: false,
+            facts,
+            began,
             changed: 0,
             size: 0,
-            tunnel,
-            at,
-            began,
-            visitor: None,
-            origin: Origin::Visitor,
-            method: Method::GET,
-            uri: Box::default(),
-            version: Version::HTTP_2,
-            fields: Fields::default(),
-            body: Capture::default(),
-            trailers: None,
+            uri,
+            request,
             answer: None,
-            state: State::Open,
-            timing: Timing::default(),
-            kind: Kind::Plain,
             messages: VecDeque::new(),
             messages_size: 0,
-            messages_gone: 0,
             readers: [None, None],
         }
     }
 
     /// An exchange that is known already, its bodies up to `limit`.
     pub(super) fn of(exchange: Exchange, limit: usize) -> Self {
-        let mut kept = Self {
+        let facts = Facts {
+            tunnel: exchange.tunnel,
+            at: exchange.at,
             visitor: exchange.visitor,
             origin: exchange.origin,
-            uri: exchange.request.uri.to_string().into(),
-            fields: Fields::of(&exchange.request.fields),
-            body: Capture::of(&exchange.request.body, limit),
-            trailers: exchange.request.trailers.as_ref().map(Fields::of),
             method: exchange.request.method,
             version: exchange.request.version,
-            answer: exchange.answer.map(|answer| KeptAnswer {
-                status: answer.status,
-                version: answer.version,
-                fields: Fields::of(&answer.fields),
-                body: Capture::of(&answer.body, limit),
-                trailers: answer.trailers.as_ref().map(Fields::of),
-            }),
             // Nobody writes it down any more.
             state: match exchange.state {
                 State::Open => State::VisitorLeft,
@@ -151,8 +144,23 @@ impl Kept {
             timing: exchange.timing,
             kind: exchange.kind,
             messages_gone: exchange.messages_gone,
-            ..Self::new(exchange.tunnel, exchange.at, Instant::now())
         };
+        let uri = exchange.request.uri.to_string().into();
+        let request = KeptHalf {
+            fields: Fields::of(&exchange.request.fields),
+            body: Capture::of(&exchange.request.body, limit),
+            trailers: exchange.request.trailers.as_ref().map(Fields::of),
+        };
+        let mut kept = Self::new(facts, Instant::now(), uri, request);
+        kept.answer = exchange.answer.map(|answer| KeptAnswer {
+            status: answer.status,
+            version: answer.version,
+            half: KeptHalf {
+                fields: Fields::of(&answer.fields),
+                body: Capture::of(&answer.body, limit),
+                trailers: answer.trailers.as_ref().map(Fields::of),
+            },
+        });
         for message in exchange.messages {
             kept.message(message, limit);
         }
@@ -167,7 +175,7 @@ impl Kept {
             && let Some(oldest) = self.messages.pop_front()
         {
             self.messages_size -= size_of_message(&oldest);
-            self.messages_gone += 1;
+            self.facts.messages_gone += 1;
         }
     }
 
@@ -206,24 +214,19 @@ impl Kept {
     }
 
     fn measured(&self) -> usize {
-        let fields = |fields: &Option<Fields>| fields.as_ref().map_or(0, Fields::size);
-        let answer = self.answer.as_ref().map_or(0, |answer| {
-            answer.fields.size() + answer.body.size() + fields(&answer.trailers)
-        });
-        BASE + self.tunnel.as_str().len()
+        let answer = self.answer.as_ref().map_or(0, |answer| answer.half.size());
+        let readers = self.readers.iter().flatten().map(|reader| reader.size());
+        BASE + self.facts.tunnel.as_str().len()
             + self.uri.len()
-            + self.fields.size()
-            + self.body.size()
-            + fields(&self.trailers)
+            + self.request.size()
             + answer
-            + self.messages.capacity() * size_of::<Message>()
-            + self.messages_size
-            + self
-                .readers
-                .iter()
-                .flatten()
-                .map(|reader| reader.size())
-                .sum::<usize>()
+            + self.messages_memory()
+            + readers.sum::<usize>()
+    }
+
+    /// What the messages take in memory.
+    pub(super) fn messages_memory(&self) -> usize {
+        self.messages.capacity() * size_of::<Message>() + self.messages_size
     }
 
     /// Whether the bytes are those of another protocol by now.
@@ -232,53 +235,42 @@ impl Kept {
         answer.is_some_and(|answer| answer.status == StatusCode::SWITCHING_PROTOCOLS)
     }
 
-    pub(super) fn view(&self, id: ExchangeId) -> Exchange {
-        Exchange {
-            id,
-            tunnel: self.tunnel.clone(),
-            at: self.at,
-            visitor: self.visitor,
-            origin: self.origin,
-            request: Request {
-                method: self.method.clone(),
-                uri: Uri::from_maybe_shared(Bytes::copy_from_slice(self.uri.as_bytes()))
-                    .unwrap_or_default(),
-                version: self.version,
-                fields: self.fields.map(),
-                body: self.body.view(),
-                trailers: self.trailers.as_ref().map(Fields::map),
-            },
-            answer: self.answer.as_ref().map(|answer| Answer {
-                status: answer.status,
-                version: answer.version,
-                fields: answer.fields.map(),
-                body: answer.body.view(),
-                trailers: answer.trailers.as_ref().map(Fields::map),
-            }),
-            state: self.state.clone(),
-            timing: self.timing,
-            kind: self.kind.clone(),
-            messages: self.messages.iter().cloned().collect(),
-            messages_gone: self.messages_gone,
+    /// What the visitor, or the app, has said so far; `None` before the app has said anything.
+    pub(super) fn half(&mut self, direction: Direction) -> Option<&mut KeptHalf> {
+        match direction {
+            Direction::FromVisitor => Some(&mut self.request),
+            Direction::FromApp => self.answer.as_mut().map(|answer| &mut answer.half),
         }
     }
 
-    pub(super) fn summary(&self, id: ExchangeId) -> Summary {
-        Summary {
+    pub(super) fn look(&self, id: ExchangeId) -> Look<'_> {
+        Look {
             id,
-            tunnel: self.tunnel.clone(),
-            at: self.at,
-            visitor: self.visitor,
-            origin: self.origin,
-            method: self.method.clone(),
-            uri: self.uri.clone(),
-            status: self.answer.as_ref().map(|answer| answer.status),
-            state: self.state.clone(),
-            timing: self.timing,
-            kind: self.kind.clone(),
-            request_bytes: self.body.total,
-            answer_bytes: self.answer.as_ref().map_or(0, |answer| answer.body.total),
-            messages: self.messages.len() as u64 + self.messages_gone,
+            facts: &self.facts,
+            uri: &self.uri,
+            request: self.request.look(),
+            answer: self.answer.as_ref().map(|answer| {
+                let half = answer.half.look();
+                (answer.status, answer.version, half)
+            }),
+            messages: self.messages.as_slices(),
+        }
+    }
+}
+
+impl KeptHalf {
+    fn size(&self) -> usize {
+        let trailers = self.trailers.as_ref().map_or(0, Fields::size);
+        self.fields.size() + self.body.size() + trailers
+    }
+
+    fn look(&self) -> Half<'_> {
+        Half {
+            fields: self.fields.bytes(),
+            body: Run::Here(&self.body.bytes),
+            total: self.body.total,
+            ended: self.body.ended,
+            trailers: self.trailers.as_ref().map(Fields::bytes),
         }
     }
 }

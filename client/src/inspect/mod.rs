@@ -3,7 +3,9 @@
 //! [`Exchange`] is what is known of one request and its answer, [`Recorder`] keeps the newest of them
 //! (with [`Keep`] also in a file),
 //! `recording` is the hand that writes one down while it goes on, `kept` the form in which it lies in
-//! memory; `reader` finds the messages of `events`, `grpc` and `websocket` in it. [`mask`] hides what is secret, [`decoded`] unpacks a body; neither touches what is recorded.
+//! memory meanwhile, and `log` that in which it lies when it is over; `look` takes it out of either. `reader`
+//! finds the messages of `events`, `grpc` and `websocket` in it. [`mask`] hides what is secret, [`decoded`]
+//! unpacks a body; neither touches what is recorded.
 //!
 //! Recording never holds up a visitor: nothing in here waits, a body is copied up to a limit, and what
 //! is too much leaves with the oldest exchange.
@@ -14,6 +16,8 @@ mod exchange;
 mod grpc;
 mod heard;
 mod kept;
+mod log;
+mod look;
 mod mask;
 mod pieces;
 mod reader;

@@ -1,6 +1,7 @@
 //! Fields and bodies in pieces of memory of their own.
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ngrnotok_common::headers::PRIVATE_PREFIX;
 
@@ -34,93 +35,82 @@ impl Fields {
         self.0.len()
     }
 
-    /// As a map again.
-    pub(super) fn map(&self) -> HeaderMap {
-        let mut rest = Bytes::copy_from_slice(&self.0);
-        let mut next = move || {
-            let (length, _) = rest.split_first_chunk::<4>()?;
-            let length = u32::from_le_bytes(*length) as usize;
-            let part = rest.slice(4..4 + length);
-            rest = rest.slice(4 + length..);
-            Some(part)
-        };
-        let mut fields = HeaderMap::new();
-        while let (Some(name), Some(value)) = (next(), next()) {
-            let name = HeaderName::from_bytes(&name);
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) {
-                fields.append(name, value);
-            }
-        }
-        fields
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
     }
+}
+
+/// Fields as a map again.
+pub(super) fn map(fields: &[u8]) -> HeaderMap {
+    let mut rest = Bytes::copy_from_slice(fields);
+    let mut next = move || {
+        let (length, _) = rest.split_first_chunk::<4>()?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let part = rest.slice(4..4 + length);
+        rest = rest.slice(4 + length..);
+        Some(part)
+    };
+    let mut fields = HeaderMap::new();
+    while let (Some(name), Some(value)) = (next(), next()) {
+        let name = HeaderName::from_bytes(&name);
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) {
+            fields.append(name, value);
+        }
+    }
+    fields
 }
 
 /// A body as far as it is kept.
 #[derive(Debug, Default)]
 pub(super) struct Capture {
-    /// While it grows.
-    growing: Vec<u8>,
-    /// Once it has ended.
-    whole: Bytes,
+    pub(super) bytes: Vec<u8>,
     pub(super) total: u64,
-    ended: bool,
+    pub(super) ended: bool,
+    /// How much room to make when it begins.
+    expected: usize,
 }
 
+/// Room that is made for a body of which only the length has come: 64 KiB at most.
+const EXPECTED: u64 = 64 * 1024;
+
 impl Capture {
+    /// One that says how long it will be.
+    pub(super) fn announced(fields: &HeaderMap) -> Self {
+        let length = fields.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        Self {
+            expected: length.unwrap_or_default().min(EXPECTED) as usize,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn of(captured: &Captured, limit: usize) -> Self {
         let kept = captured.bytes.len().min(limit);
         Self {
-            growing: Vec::new(),
-            // A part of something larger would keep that.
-            whole: Bytes::copy_from_slice(&captured.bytes[..kept]),
+            bytes: captured.bytes[..kept].to_vec(),
             total: captured.total,
             ended: captured.ended,
+            expected: 0,
         }
     }
 
     /// More has come. What exceeds `limit` is only counted.
     pub(super) fn push(&mut self, chunk: &[u8], limit: usize) {
         self.total += chunk.len() as u64;
-        let room = limit.saturating_sub(self.growing.len());
+        let room = limit.saturating_sub(self.bytes.len());
         if room == 0 || chunk.is_empty() {
             return;
         }
         let part = &chunk[..chunk.len().min(room)];
-        // Most bodies come in one piece.
-        if self.growing.is_empty() {
-            self.growing.reserve_exact(part.len());
+        if self.bytes.is_empty() {
+            let expected = self.expected.min(limit);
+            self.bytes.reserve_exact(part.len().max(expected));
         }
-        self.growing.extend_from_slice(part);
-    }
-
-    /// Nothing more comes. `complete`: because that was all.
-    pub(super) fn end(&mut self, complete: bool) {
-        self.ended |= complete;
-        if !self.growing.is_empty() {
-            let mut bytes = std::mem::take(&mut self.growing);
-            bytes.shrink_to_fit();
-            self.whole = bytes.into();
-        }
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended
+        self.bytes.extend_from_slice(part);
     }
 
     pub(super) fn size(&self) -> usize {
-        self.growing.capacity() + self.whole.len()
-    }
-
-    pub(super) fn view(&self) -> Captured {
-        let bytes = match self.growing.is_empty() {
-            true => self.whole.clone(),
-            false => Bytes::copy_from_slice(&self.growing),
-        };
-        Captured {
-            bytes,
-            total: self.total,
-            ended: self.ended,
-        }
+        self.bytes.capacity()
     }
 }
 
@@ -143,8 +133,8 @@ mod tests {
         }
         let wanted = fields.clone();
         fields.insert("ngrnotok-tunnel", HeaderValue::from_static("1"));
-        assert_eq!(Fields::of(&fields).map(), wanted);
-        assert_eq!(Fields::default().map(), HeaderMap::new());
+        assert_eq!(map(Fields::of(&fields).bytes()), wanted);
+        assert_eq!(map(&[]), HeaderMap::new());
     }
 
     #[test]
@@ -153,18 +143,19 @@ mod tests {
         for chunk in [&b"abc"[..], b"", b"defg", b"hi"] {
             capture.push(chunk, 5);
         }
-        let open = capture.view();
-        assert_eq!(
-            (&open.bytes[..], open.total, open.ended),
-            (&b"abcde"[..], 9, false)
-        );
-        assert!(open.is_cut());
-        capture.end(true);
-        let ended = capture.view();
-        assert_eq!(
-            (&ended.bytes[..], ended.total, ended.ended),
-            (&b"abcde"[..], 9, true)
-        );
-        assert_eq!(capture.size(), 5);
+        assert_eq!((&capture.bytes[..], capture.total), (&b"abcde"[..], 9));
+    }
+
+    #[test]
+    fn what_is_only_announced_takes_little_room() {
+        let mut fields = HeaderMap::new();
+        fields.insert(CONTENT_LENGTH, HeaderValue::from_static("1000000000000"));
+        let mut capture = Capture::announced(&fields);
+        assert_eq!(capture.size(), 0);
+        capture.push(b"a", 1 << 20);
+        assert_eq!(capture.size(), EXPECTED as usize);
+        let mut capture = Capture::announced(&fields);
+        capture.push(b"a", 100);
+        assert_eq!(capture.size(), 100);
     }
 }

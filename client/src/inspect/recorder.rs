@@ -1,6 +1,7 @@
 //! The newest exchanges, as many as fit.
 
 use std::collections::VecDeque;
+use std::mem::take;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -8,6 +9,8 @@ use tokio::sync::watch;
 
 use super::exchange::{Exchange, ExchangeId, State};
 use super::kept::{Kept, Slot};
+use super::log::{Log, Place};
+use super::look::Look;
 use super::recording::{Arrival, Recording};
 use super::store::{Keep, KeepError, Store};
 use super::summary::{Changes, Summary};
@@ -41,7 +44,7 @@ pub struct Recorder(Option<Arc<Records>>);
 #[derive(Debug)]
 pub(super) struct Records {
     pub(super) limits: Limits,
-    /// What all slots count for. A slot adds to it under its own lock.
+    /// What all exchanges count for. A slot adds to it under its own lock.
     pub(super) size: AtomicUsize,
     revision: AtomicU64,
     news: watch::Sender<u64>,
@@ -53,9 +56,30 @@ pub(super) struct Records {
 #[derive(Debug)]
 struct Ring {
     next: u64,
-    /// In the order of their numbers.
-    slots: VecDeque<Arc<Slot>>,
+    /// In the order of their numbers. Some of them may be gone.
+    entries: VecDeque<Entry>,
+    log: Log,
+    /// What the log counts for in the size of all.
+    counted: usize,
 }
+
+/// Where an exchange is.
+#[derive(Debug)]
+struct Entry {
+    id: ExchangeId,
+    at: At,
+}
+
+#[derive(Debug)]
+enum At {
+    /// It goes on.
+    Open(Arc<Slot>),
+    /// It is over; its last change has this number.
+    Over { place: Place, changed: u64 },
+}
+
+/// How many exchanges are looked at before others may have the lock: 64.
+const AT_ONCE: usize = 64;
 
 impl Recorder {
     /// Records within these limits.
@@ -68,16 +92,12 @@ impl Recorder {
     pub fn kept(limits: Limits, keep: &Keep) -> Result<Self, KeepError> {
         let (store, known) = Store::open(keep, limits.total_bytes)?;
         let records = Records::new(limits, known.last + 1, Some(store));
+        let records = Arc::new(records);
         for exchange in known.exchanges {
             let id = exchange.id;
-            let mut kept = Kept::of(exchange, limits.body_bytes);
-            kept.count(&records.size);
-            kept.changed = records.next_revision();
-            let slot = Arc::new(Slot::new(id, kept));
-            records.ring().slots.push_back(slot);
+            records.file(id, Kept::of(exchange, limits.body_bytes));
         }
-        records.make_room();
-        Ok(Self(Some(Arc::new(records))))
+        Ok(Self(Some(records)))
     }
 
     /// Resolves when all that is over by now is in the file, if there is one. Cancel safety: safe.
@@ -126,19 +146,38 @@ impl Recorder {
 
     /// One exchange as it stands; `None` if it is gone.
     pub fn get(&self, id: ExchangeId) -> Option<Exchange> {
-        let slot = self.0.as_ref()?.ring().find(id)?;
-        Some(slot.view())
+        self.0.as_ref()?.look(id, |look| look.exchange())
     }
 
     /// The exchanges after this one, oldest first; after `None` all.
     pub fn list(&self, after: Option<ExchangeId>, limit: usize) -> Vec<Exchange> {
-        let slots = self.after(after, limit);
-        slots.iter().map(|slot| slot.view()).collect()
+        let all = self.summaries(after, limit).into_iter();
+        all.filter_map(|one| self.get(one.id)).collect()
     }
 
     /// The same in short.
     pub fn summaries(&self, after: Option<ExchangeId>, limit: usize) -> Vec<Summary> {
-        summaries(&self.after(after, limit))
+        let mut next = after.map_or(ExchangeId(0), |id| ExchangeId(id.0.saturating_add(1)));
+        let Some(records) = self
+            .0
+            .as_ref()
+            .filter(|_| after != Some(ExchangeId(u64::MAX)))
+        else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let ring = records.ring();
+            let start = ring.place(next);
+            let room = AT_ONCE.min(limit - found.len());
+            let entries = ring.entries.range(start..).take(room);
+            let Some(last) = entries.clone().next_back() else {
+                break;
+            };
+            next = ExchangeId(last.id.0 + 1);
+            found.extend(entries.filter_map(|entry| ring.look(entry, |look| look.summary())));
+        }
+        found
     }
 
     /// The exchanges before this one in short, newest first; before `None` all.
@@ -146,13 +185,20 @@ impl Recorder {
         let Some(records) = &self.0 else {
             return Vec::new();
         };
-        let slots: Vec<_> = {
+        let mut before = before.unwrap_or(ExchangeId(u64::MAX));
+        let mut found = Vec::new();
+        while found.len() < limit {
             let ring = records.ring();
-            let end = before.map_or(ring.slots.len(), |id| ring.place(id));
-            let slots = ring.slots.range(..end).rev();
-            slots.take(limit).cloned().collect()
-        };
-        summaries(&slots)
+            let end = ring.place(before);
+            let room = AT_ONCE.min(limit - found.len());
+            let entries = ring.entries.range(..end).rev().take(room);
+            let Some(first) = entries.clone().next_back() else {
+                break;
+            };
+            before = first.id;
+            found.extend(entries.filter_map(|entry| ring.look(entry, |look| look.summary())));
+        }
+        found
     }
 
     /// Forgets all exchanges. Those that go on are not written down any further.
@@ -160,15 +206,19 @@ impl Recorder {
         let Some(records) = &self.0 else {
             return;
         };
-        let (slots, last) = {
+        let last = {
             let mut ring = records.ring();
-            (std::mem::take(&mut ring.slots), ExchangeId(ring.next - 1))
+            while ring.log.drop_oldest() {}
+            for entry in take(&mut ring.entries) {
+                if let At::Open(slot) = entry.at {
+                    records.forget(&slot);
+                }
+            }
+            records.count(&mut ring);
+            ExchangeId(ring.next - 1)
         };
         if let Some(store) = &records.store {
             store.clear(last);
-        }
-        for slot in slots {
-            slot.forget(&records.size);
         }
         records.changed();
     }
@@ -177,10 +227,10 @@ impl Recorder {
     /// nothing is recorded.
     pub fn insert(&self, exchange: Exchange) -> Option<ExchangeId> {
         let records = self.0.as_ref()?;
-        let kept = Kept::of(exchange, records.limits.body_bytes);
-        let slot = records.add(kept);
-        records.over(&slot);
-        Some(slot.id)
+        let id = records.next_id();
+        records.file(id, Kept::of(exchange, records.limits.body_bytes));
+        records.over(id);
+        Some(id)
     }
 
     /// The number of the last change, now and whenever it grows. Many changes may come as one.
@@ -201,9 +251,9 @@ impl Recorder {
     pub async fn ended(&self, id: ExchangeId) -> Option<Exchange> {
         let mut revision = self.revision();
         loop {
-            let slot = self.0.as_ref()?.ring().find(id)?;
-            if slot.lock().state != State::Open {
-                return Some(slot.view());
+            let records = self.0.as_ref()?;
+            if records.look(id, |look| look.facts.state != State::Open)? {
+                return self.get(id);
             }
             revision.changed().await.ok()?;
         }
@@ -218,57 +268,53 @@ impl Recorder {
                 oldest: ExchangeId(0),
             };
         };
-        // Before the look at the slots: what changes meanwhile is told once more the next time.
+        // Before the look at the exchanges: what changes meanwhile is told once more the next time.
         let now = records.revision.load(Ordering::Acquire);
-        let (slots, oldest) = {
+        let (changed, oldest) = {
             let ring = records.ring();
-            let slots: Vec<_> = ring.slots.iter().cloned().collect();
-            (slots, ring.oldest())
+            let changed = ring.entries.iter().filter(|entry| match &entry.at {
+                At::Over { changed, .. } => *changed > revision,
+                At::Open(slot) => slot
+                    .lock()
+                    .as_ref()
+                    .is_some_and(|kept| kept.changed > revision),
+            });
+            let changed: Vec<_> = changed.map(|entry| entry.id).collect();
+            (changed, ring.oldest())
         };
-        let changed = slots.iter().filter_map(|slot| {
-            let kept = slot.lock();
-            let news = kept.changed > revision && !kept.gone;
-            news.then(|| kept.summary(slot.id))
-        });
+        let looks = changed.into_iter();
         Changes {
             revision: now,
-            changed: changed.collect(),
+            changed: looks
+                .filter_map(|id| records.look(id, |look| look.summary()))
+                .collect(),
             oldest,
         }
     }
-
-    fn after(&self, after: Option<ExchangeId>, limit: usize) -> Vec<Arc<Slot>> {
-        let Some(records) = &self.0 else {
-            return Vec::new();
-        };
-        let ring = records.ring();
-        let start = after.map_or(0, |id| ring.place(ExchangeId(id.0.saturating_add(1))));
-        let slots = ring.slots.range(start..);
-        slots.take(limit).cloned().collect()
-    }
-}
-
-fn summaries(slots: &[Arc<Slot>]) -> Vec<Summary> {
-    slots
-        .iter()
-        .map(|slot| slot.lock().summary(slot.id))
-        .collect()
 }
 
 impl Ring {
     /// Where an exchange is, or the next one after it.
     fn place(&self, id: ExchangeId) -> usize {
-        self.slots.partition_point(|slot| slot.id < id)
+        self.entries.partition_point(|entry| entry.id < id)
     }
 
-    fn find(&self, id: ExchangeId) -> Option<Arc<Slot>> {
-        let slot = self.slots.get(self.place(id))?;
-        (slot.id == id).then(|| Arc::clone(slot))
+    fn find(&mut self, id: ExchangeId) -> Option<&mut Entry> {
+        let place = self.place(id);
+        self.entries.get_mut(place).filter(|entry| entry.id == id)
     }
 
     fn oldest(&self) -> ExchangeId {
-        let first = self.slots.front().map(|slot| slot.id);
+        let first = self.entries.front().map(|entry| entry.id);
         first.unwrap_or(ExchangeId(self.next))
+    }
+
+    /// Looks at an exchange, if it is still there.
+    fn look<T>(&self, entry: &Entry, look: impl FnOnce(&Look<'_>) -> T) -> Option<T> {
+        match &entry.at {
+            At::Open(slot) => slot.lock().as_ref().map(|kept| look(&kept.look(entry.id))),
+            At::Over { place, .. } => Some(look(&self.log.get(entry.id, *place)?)),
+        }
     }
 }
 
@@ -281,16 +327,11 @@ impl Records {
             news: watch::Sender::new(0),
             ring: Mutex::new(Ring {
                 next,
-                slots: VecDeque::new(),
+                entries: VecDeque::new(),
+                log: Log::new(limits.total_bytes),
+                counted: 0,
             }),
             store,
-        }
-    }
-
-    /// An exchange is over.
-    pub(super) fn over(&self, slot: &Arc<Slot>) {
-        if let Some(store) = &self.store {
-            store.write(slot);
         }
     }
 
@@ -298,15 +339,32 @@ impl Records {
         self.ring.lock().expect("nothing panics under this lock")
     }
 
-    /// Adds an exchange as the newest.
-    pub(super) fn add(&self, mut kept: Kept) -> Arc<Slot> {
+    /// Looks at an exchange, if it is still there.
+    pub(super) fn look<T>(&self, id: ExchangeId, look: impl FnOnce(&Look<'_>) -> T) -> Option<T> {
+        let ring = self.ring();
+        let entry = ring.entries.get(ring.place(id))?;
+        (entry.id == id).then(|| ring.look(entry, look))?
+    }
+
+    fn next_id(&self) -> ExchangeId {
+        let mut ring = self.ring();
+        ring.next += 1;
+        ExchangeId(ring.next - 1)
+    }
+
+    /// Adds an exchange that goes on, as the newest.
+    pub(super) fn add(self: &Arc<Self>, mut kept: Kept) -> Arc<Slot> {
+        kept.count(&self.size);
+        kept.changed = self.next_revision();
         let slot = {
             let mut ring = self.ring();
-            kept.count(&self.size);
-            kept.changed = self.next_revision();
-            let slot = Arc::new(Slot::new(ExchangeId(ring.next), kept));
+            let id = ExchangeId(ring.next);
+            let slot = Arc::new(Slot::new(id, self, kept));
             ring.next += 1;
-            ring.slots.push_back(Arc::clone(&slot));
+            ring.entries.push_back(Entry {
+                id,
+                at: At::Open(Arc::clone(&slot)),
+            });
             slot
         };
         self.make_room();
@@ -314,15 +372,15 @@ impl Records {
         slot
     }
 
-    /// Writes something down, unless there is no room for this exchange any more. `change` says whether
-    /// those who look are to be told.
+    /// Writes something down, unless the exchange is over or there is no room for it any more. `change` says
+    /// whether those who look are to be told.
     pub(super) fn write(&self, slot: &Slot, change: impl FnOnce(&mut Kept) -> bool) {
         let news = {
             let mut kept = slot.lock();
-            if kept.gone {
+            let Some(kept) = kept.as_mut() else {
                 return;
-            }
-            let news = change(&mut kept);
+            };
+            let news = change(kept);
             kept.count(&self.size);
             if news {
                 kept.changed = self.next_revision();
@@ -335,17 +393,78 @@ impl Records {
         }
     }
 
+    /// Ends an exchange, after the last change.
+    pub(super) fn end(self: &Arc<Self>, slot: &Slot, change: impl FnOnce(&mut Kept)) {
+        {
+            let mut ring = self.ring();
+            let Some(mut kept) = self.forget(slot) else {
+                return;
+            };
+            change(&mut kept);
+            let place = ring.log.push(kept);
+            let changed = self.next_revision();
+            if let Some(entry) = ring.find(slot.id) {
+                entry.at = At::Over { place, changed };
+            }
+            self.count(&mut ring);
+        }
+        self.make_room();
+        self.tell();
+        self.over(slot.id);
+    }
+
+    /// Adds an exchange that is over already.
+    fn file(&self, id: ExchangeId, kept: Kept) {
+        {
+            let mut ring = self.ring();
+            let place = ring.log.push(kept);
+            let changed = self.next_revision();
+            let at = At::Over { place, changed };
+            let before = ring.place(id);
+            ring.entries.insert(before, Entry { id, at });
+            self.count(&mut ring);
+        }
+        self.make_room();
+        self.tell();
+    }
+
+    /// Has an exchange that is over written to the file.
+    fn over(self: &Arc<Self>, id: ExchangeId) {
+        if let Some(store) = &self.store {
+            store.write(self, id);
+        }
+    }
+
+    /// Takes an exchange that goes on from those who write it down.
+    fn forget(&self, slot: &Slot) -> Option<Kept> {
+        let kept = slot.lock().take()?;
+        self.size.fetch_sub(kept.size, Ordering::Relaxed);
+        Some(kept)
+    }
+
+    /// Brings the size up to date with the log.
+    fn count(&self, ring: &mut Ring) {
+        let now = ring.log.size();
+        let before = std::mem::replace(&mut ring.counted, now);
+        self.size.fetch_add(now, Ordering::Relaxed);
+        self.size.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    /// Those that are over make room first.
     fn make_room(&self) {
         let too_much = || self.size.load(Ordering::Relaxed) > self.limits.total_bytes;
         if !too_much() {
             return;
         }
         let mut ring = self.ring();
-        while too_much()
-            && let Some(oldest) = ring.slots.pop_front()
-        {
-            oldest.forget(&self.size);
+        while too_much() && ring.log.drop_oldest() {
+            self.count(&mut ring);
         }
+        let Ring { entries, log, .. } = &mut *ring;
+        entries.retain(|entry| match &entry.at {
+            At::Over { place, .. } => log.has(*place),
+            At::Open(slot) => !too_much() || self.forget(slot).is_none(),
+        });
     }
 
     fn changed(&self) {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, SEC_WEBSOCKET_EXTENSIONS};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 use http_body::Frame;
 use ngrnotok_common::hostname::Name;
@@ -15,8 +16,8 @@ use tokio::time::Instant;
 use super::events::Events;
 use super::exchange::{Direction, Kind, Origin, State, Timing};
 use super::grpc::Grpc;
-use super::kept::{Kept, KeptAnswer, Slot};
-use super::pieces::Fields;
+use super::kept::{Facts, Kept, KeptAnswer, KeptHalf, Slot};
+use super::pieces::{Capture, Fields};
 use super::reader::Reader;
 use super::recorder::Records;
 use super::websocket::{self, Frames};
@@ -44,14 +45,7 @@ pub(crate) struct Arrival<'a> {
 
 /// The hand that writes one exchange down. Dropped before the end it notes that the visitor has left.
 #[derive(Debug)]
-pub(crate) struct Recording(Option<Arc<Pen>>);
-
-/// Writes into one place.
-#[derive(Debug)]
-struct Pen {
-    records: Arc<Records>,
-    slot: Arc<Slot>,
-}
+pub(crate) struct Recording(Option<Arc<Slot>>);
 
 impl Recording {
     /// Of what is not recorded.
@@ -60,81 +54,77 @@ impl Recording {
     }
 
     pub(super) fn new(records: &Arc<Records>, arrival: &Arrival<'_>) -> Self {
-        let Arrival {
-            tunnel, at, began, ..
-        } = *arrival;
-        let mut kept = Kept {
+        let facts = Facts {
             visitor: visitor(arrival.fields),
             origin: arrival.origin,
             method: arrival.method.clone(),
-            uri: arrival.uri.to_string().into(),
             version: arrival.version,
-            fields: Fields::of(arrival.fields),
             timing: Timing {
                 round_trip: arrival.round_trip,
                 edge: arrival.held,
                 ..Timing::default()
             },
-            ..Kept::new(tunnel.clone(), at, began)
+            ..Facts::new(arrival.tunnel.clone(), arrival.at)
         };
+        let request = KeptHalf {
+            fields: Fields::of(arrival.fields),
+            body: Capture::announced(arrival.fields),
+            trailers: None,
+        };
+        let mut kept = Kept::new(facts, arrival.began, written(arrival.uri), request);
         if let Some(body) = &arrival.body {
-            kept.body.push(body, records.limits.body_bytes);
-            kept.body.end(true);
-            kept.timing.request_ended = Some(Duration::ZERO);
+            kept.request.body.push(body, records.limits.body_bytes);
+            kept.request.body.ended = true;
+            kept.facts.timing.request_ended = Some(Duration::ZERO);
         }
         match arrival.protocol {
             Some(protocol) if protocol.eq_ignore_ascii_case("websocket") => {
-                kept.kind = Kind::WebSocket;
+                kept.facts.kind = Kind::WebSocket;
             }
-            Some(protocol) => kept.kind = Kind::Upgraded(protocol.to_owned()),
+            Some(protocol) => kept.facts.kind = Kind::Upgraded(protocol.to_owned()),
             None if is_grpc(arrival.fields) => {
-                kept.kind = Kind::Grpc;
+                kept.facts.kind = Kind::Grpc;
                 let grpc = || Some(Box::new(Reader::Grpc(Grpc::default())));
                 kept.readers = [grpc(), grpc()];
             }
             None => {}
         }
-        Self(Some(Arc::new(Pen {
-            records: Arc::clone(records),
-            slot: records.add(kept),
-        })))
+        Self(Some(records.add(kept)))
     }
 
     /// The number of the exchange, if it is recorded.
     pub(crate) fn id(&self) -> Option<super::ExchangeId> {
-        self.0.as_ref().map(|pen| pen.slot.id)
+        self.0.as_ref().map(|slot| slot.id)
     }
 
     /// What copies one of its bodies.
     pub(crate) fn tap(&self, direction: Direction) -> Option<Tap> {
-        self.0.as_ref().map(|pen| Tap {
-            pen: Arc::clone(pen),
+        self.0.as_ref().map(|slot| Tap {
+            slot: Arc::clone(slot),
             direction,
         })
     }
 
     /// The app's answer has begun. `bodiless`: and that is all of it.
     pub(crate) fn answered<B>(&self, answer: &Response<B>, bodiless: bool) {
-        let Some(pen) = &self.0 else {
+        let Some(slot) = &self.0 else {
             return;
         };
-        let fields = Fields::of(answer.headers());
-        pen.write(|kept| {
-            kept.timing.answered = Some(kept.began.elapsed());
-            let mut head = KeptAnswer {
+        let half = KeptHalf {
+            fields: Fields::of(answer.headers()),
+            body: Capture::announced(answer.headers()),
+            trailers: None,
+        };
+        slot.write(|kept| {
+            kept.facts.timing.answered = Some(kept.began.elapsed());
+            let answered = kept.answer.insert(KeptAnswer {
                 status: answer.status(),
                 version: answer.version(),
-                fields,
-                body: Default::default(),
-                trailers: None,
-            };
-            if bodiless {
-                head.body.end(true);
-            }
-            kept.answer = Some(head);
-            let fields = answer.headers();
-            if kept.kind == Kind::Plain && is_event_stream(fields) {
-                kept.kind = Kind::Events;
+                half,
+            });
+            answered.half.body.ended = bodiless;
+            if kept.facts.kind == Kind::Plain && is_event_stream(answer.headers()) {
+                kept.facts.kind = Kind::Events;
                 let events = Reader::Events(Events::default());
                 kept.readers[Direction::FromApp as usize] = Some(Box::new(events));
             }
@@ -143,15 +133,15 @@ impl Recording {
 
     /// The app has switched to the protocol that was asked for.
     pub(crate) fn switched(&self, answer: &Response<()>) {
-        let Some(pen) = &self.0 else {
+        let Some(slot) = &self.0 else {
             return;
         };
         self.answered(answer, false);
-        pen.write(|kept| {
+        slot.write(|kept| {
             if let Some(answer) = &mut kept.answer {
                 answer.status = StatusCode::SWITCHING_PROTOCOLS;
             }
-            if kept.kind == Kind::WebSocket {
+            if kept.facts.kind == Kind::WebSocket {
                 let agreed = answer.headers().get(SEC_WEBSOCKET_EXTENSIONS);
                 let agreed = agreed.and_then(|agreed| agreed.to_str().ok());
                 let (visitors, apps) = websocket::packing(agreed.unwrap_or_default());
@@ -163,7 +153,7 @@ impl Recording {
 
     /// Whether there is somebody to write for: the exchange is recorded, and there is still room for it.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.0.as_ref().is_some_and(|pen| !pen.slot.lock().gone)
+        self.0.as_ref().is_some_and(|slot| slot.lock().is_some())
     }
 
     /// The visitor has the whole answer.
@@ -182,21 +172,21 @@ impl Recording {
     }
 
     fn end(mut self, state: impl FnOnce() -> State) {
-        if let Some(pen) = self.0.take() {
-            pen.end(state());
+        if let Some(slot) = self.0.take() {
+            slot.end(state());
         }
     }
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        if let Some(pen) = self.0.take() {
-            pen.end(State::VisitorLeft);
+        if let Some(slot) = self.0.take() {
+            slot.end(State::VisitorLeft);
         }
     }
 }
 
-impl Pen {
+impl Slot {
     fn write(&self, change: impl FnOnce(&mut Kept)) {
         self.write_if(|kept| {
             change(kept);
@@ -206,27 +196,24 @@ impl Pen {
 
     /// `change` says whether those who look are to be told.
     fn write_if(&self, change: impl FnOnce(&mut Kept) -> bool) {
-        self.records.write(&self.slot, change);
+        self.records.write(self, change);
     }
 
     fn end(&self, state: State) {
-        self.write(|kept| {
-            let complete = state == State::Done;
-            kept.timing.ended = Some(kept.began.elapsed());
-            kept.state = state;
-            kept.readers[Direction::FromApp as usize] = None;
+        self.records.end(self, |kept| {
             if let Some(answer) = &mut kept.answer {
-                answer.body.end(complete);
+                answer.half.body.ended |= state == State::Done;
             }
+            kept.facts.timing.ended = Some(kept.began.elapsed());
+            kept.facts.state = state;
         });
-        self.records.over(&self.slot);
     }
 }
 
 /// Copies a body as it flows.
 #[derive(Debug)]
 pub(crate) struct Tap {
-    pen: Arc<Pen>,
+    slot: Arc<Slot>,
     direction: Direction,
 }
 
@@ -248,20 +235,15 @@ impl Tap {
 
     /// More of the body.
     pub(crate) fn data(&self, chunk: &[u8]) {
-        let limit = self.pen.records.limits.body_bytes;
-        self.pen.write_if(|kept| {
+        let limit = self.slot.records.limits.body_bytes;
+        self.slot.write_if(|kept| {
             // The bytes of another protocol are no body; they are counted.
-            let of_body = match &kept.kind {
+            let of_body = match &kept.facts.kind {
                 Kind::WebSocket | Kind::Upgraded(_) if kept.has_switched() => 0,
                 _ => limit,
             };
-            match self.direction {
-                Direction::FromVisitor => kept.body.push(chunk, of_body),
-                Direction::FromApp => {
-                    if let Some(answer) = &mut kept.answer {
-                        answer.body.push(chunk, of_body);
-                    }
-                }
+            if let Some(half) = kept.half(self.direction) {
+                half.body.push(chunk, of_body);
             }
             kept.read(self.direction, chunk, limit)
         });
@@ -270,31 +252,36 @@ impl Tap {
     /// The fields after the body.
     pub(crate) fn trailers(&self, fields: &HeaderMap) {
         let fields = Some(Fields::of(fields));
-        self.pen.write(|kept| match self.direction {
-            Direction::FromVisitor => kept.trailers = fields,
-            Direction::FromApp => {
-                if let Some(answer) = &mut kept.answer {
-                    answer.trailers = fields;
-                }
+        self.slot.write(|kept| {
+            if let Some(half) = kept.half(self.direction) {
+                half.trailers = fields;
             }
         });
     }
 
     /// The body has come to its end.
     pub(crate) fn ended(&self) {
-        self.pen.write(|kept| match self.direction {
-            Direction::FromVisitor if !kept.body.has_ended() => {
+        self.slot.write(|kept| {
+            let Some(half) = kept.half(self.direction) else {
+                return;
+            };
+            let is_news = !std::mem::replace(&mut half.body.ended, true);
+            if is_news && self.direction == Direction::FromVisitor {
                 kept.readers[Direction::FromVisitor as usize] = None;
-                kept.timing.request_ended = Some(kept.began.elapsed());
-                kept.body.end(true);
-            }
-            Direction::FromVisitor => {}
-            Direction::FromApp => {
-                if let Some(answer) = &mut kept.answer {
-                    answer.body.end(true);
-                }
+                kept.facts.timing.request_ended = Some(kept.began.elapsed());
             }
         });
+    }
+}
+
+/// An address as it stood in the request. Its own words for this grow a text piece by piece.
+fn written(uri: &Uri) -> Box<str> {
+    let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme), Some(authority)) => {
+            [scheme, "://", authority.as_str(), path].concat().into()
+        }
+        _ => uri.to_string().into(),
     }
 }
 

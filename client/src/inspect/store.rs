@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::exchange::{Exchange, ExchangeId};
-use super::kept::Slot;
+use super::recorder::Records;
 
 /// Where to keep exchanges, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +110,7 @@ struct Shared {
 #[derive(Debug)]
 enum Job {
     /// This one is over.
-    Write(Arc<Slot>),
+    Write(Arc<Records>, ExchangeId),
     /// Something is to be forgotten.
     Clear,
     /// Tell when all before this is done.
@@ -170,8 +170,9 @@ impl Store {
     }
 
     /// Has an exchange written that is over.
-    pub(super) fn write(&self, slot: &Arc<Slot>) {
-        if let Err(TrySendError::Full(_)) = self.jobs.try_send(Job::Write(Arc::clone(slot))) {
+    pub(super) fn write(&self, records: &Arc<Records>, id: ExchangeId) {
+        let job = Job::Write(Arc::clone(records), id);
+        if let Err(TrySendError::Full(_)) = self.jobs.try_send(job) {
             self.shared.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -271,7 +272,7 @@ impl Writer {
             let rest = self.jobs.try_iter().take(BATCH);
             let jobs: Vec<Job> = first.into_iter().chain(rest).collect();
             if let Err(error) = self.work(&jobs) {
-                let lost = jobs.iter().filter(|job| matches!(job, Job::Write(_)));
+                let lost = jobs.iter().filter(|job| matches!(job, Job::Write(..)));
                 let lost = lost.count() as u64;
                 self.shared.missed.fetch_add(lost, Ordering::Relaxed);
                 warn!(%error, lost, "exchanges cannot be stored");
@@ -298,15 +299,19 @@ impl Writer {
             sweep(&change, self.time)?;
         }
         for job in jobs {
-            let Job::Write(slot) = job else { continue };
-            if slot.id.0 <= self.cleared {
+            let Job::Write(records, id) = job else {
+                continue;
+            };
+            if id.0 <= self.cleared {
                 continue;
             }
-            if slot.lock().gone {
-                self.shared.missed.fetch_add(1, Ordering::Relaxed);
-                continue;
+            // There may be no room for it any more.
+            match records.look(*id, |look| look.exchange()) {
+                Some(exchange) => written::write(&change, &exchange)?,
+                None => {
+                    self.shared.missed.fetch_add(1, Ordering::Relaxed);
+                }
             }
-            written::write(&change, &slot.view())?;
         }
         change.commit()
     }

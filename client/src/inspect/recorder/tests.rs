@@ -148,6 +148,52 @@ fn the_oldest_make_room() {
 }
 
 #[test]
+fn what_goes_on_outlives_what_is_over() {
+    let recorder = small();
+    let long = begin(&recorder, "/long");
+    for _ in 0..100 {
+        exchange(&recorder, "/", 3 * KIB);
+    }
+    let id = long.id().unwrap();
+    assert_eq!(recorder.get(id).unwrap().request.uri.path(), "/long");
+    assert_eq!(recorder.summaries(None, 1)[0].id, id);
+    long.done();
+    assert_eq!(recorder.get(id).unwrap().state, State::Done);
+    // It is the newest of those that are over, but not the first to be listed.
+    exchange(&recorder, "/", 0);
+    assert_eq!(recorder.summaries(None, 1)[0].id, id);
+    recorder.clear();
+    assert_eq!(recorder.size(), 0, "all is accounted for");
+}
+
+#[test]
+fn nothing_is_added_to_what_is_over() {
+    let recorder = small();
+    let recording = begin(&recorder, "/");
+    let id = recording.id().unwrap();
+    let late = tap(&recording, Direction::FromVisitor);
+    late.data(b"in time");
+    recording.done();
+    let before = (recorder.get(id), recorder.size());
+    late.data(b"too late");
+    late.ended();
+    assert_eq!((recorder.get(id), recorder.size()), before);
+}
+
+#[test]
+fn bodies_of_every_length_come_back_as_they_were() {
+    let recorder = Recorder::new(Limits::default());
+    let lengths = [0, 1, 64 * KIB, 64 * KIB + 1, 1024 * KIB];
+    let ids = lengths.map(|length| exchange(&recorder, "/", length));
+    for (id, length) in ids.into_iter().zip(lengths) {
+        let found = recorder.get(id).unwrap();
+        let body = Captured::whole(vec![b'x'; length]);
+        assert_eq!(found.request.body, body);
+        assert_eq!(found.answer.unwrap().body, body);
+    }
+}
+
+#[test]
 fn many_that_go_on_at_once_have_to_share_too() {
     let recorder = small();
     let all: Vec<_> = (0..100).map(|_| begin(&recorder, "/")).collect();
