@@ -51,7 +51,8 @@ use ngrnotok login, --token-file or NGRNOTOK_TOKEN.")]
     #[command(after_help = "\
 Examples:\n  \
 ngrnotok start web api     the tunnels [tunnels.web] and [tunnels.api]\n  \
-ngrnotok start --all")]
+ngrnotok start --all\n  \
+ngrnotok start --none      none yet, until a program opens one")]
     Start(Start),
     /// Start a command, make the port that it opens public, and end with it
     #[command(
@@ -214,6 +215,10 @@ pub struct Start {
     /// Every tunnel of the config file
     #[arg(long, conflicts_with = "names")]
     pub all: bool,
+
+    /// No tunnel yet: programs open them through the web interface, with POST /api/tunnels
+    #[arg(long, conflicts_with_all = ["names", "all"])]
+    pub none: bool,
 
     /// Through whom, and how to say so.
     #[command(flatten)]

@@ -18,12 +18,14 @@ use crate::comeback::Comeback;
 use crate::connect::{ConnectError, Connector};
 use crate::connections::Connections;
 use crate::inspect::Recorder;
-use crate::local::{Local, LocalError, Options, Target};
+use crate::local::{LocalError, Options, Target};
+use crate::opener::Opener;
 use crate::requests::{self, Requests, Witness};
 use crate::resend::Resender;
 use crate::session::{self, SessionError};
 use crate::status::{Reporter, Status};
 use crate::supervise;
+use crate::tunnels::{Served, Tunnels};
 use crate::wake::Sleeps;
 
 /// Everything a client is made of.
@@ -91,8 +93,7 @@ pub struct Client {
 pub(crate) struct Shared {
     pub(crate) connector: Connector,
     pub(crate) token: Option<Secret>,
-    /// A tunnel's id on the wire is its place here.
-    pub(crate) tunnels: Arc<[Served]>,
+    pub(crate) tunnels: Tunnels,
     pub(crate) reporter: Reporter,
     pub(crate) comeback: Comeback,
     pub(crate) links: NonZeroUsize,
@@ -126,14 +127,6 @@ impl Drop for LinkUp<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|links| *links -= 1);
     }
-}
-
-/// A tunnel with its way to the local app.
-#[derive(Debug)]
-pub(crate) struct Served {
-    pub(crate) name: Name,
-    pub(crate) local: Local,
-    pub(crate) pool: Option<Pool>,
 }
 
 /// Why a client ended that nobody told to.
@@ -207,20 +200,9 @@ impl Client {
             }
             None => Comeback::in_memory(),
         };
-        // In an order of their own: a session that is taken up again knows its tunnels by their places.
-        let mut tunnels = config.tunnels;
-        tunnels.sort_by(|one, other| one.name.cmp(&other.name));
-        let tunnels = tunnels
-            .into_iter()
-            .map(|tunnel| {
-                let local = Local::new(tunnel.target, tunnel.options, tasks.clone())?;
-                Ok(Served {
-                    name: tunnel.name,
-                    local,
-                    pool: tunnel.pool,
-                })
-            })
-            .collect::<Result<_, LocalError>>()?;
+        let tunnels = config.tunnels.into_iter();
+        let tunnels = tunnels.map(|tunnel| Served::new(tunnel, false, &tasks));
+        let tunnels = Tunnels::new(tunnels.collect::<Result<_, LocalError>>()?);
         Ok(Self {
             shared: Arc::new(Shared {
                 connector: config.connector,
@@ -259,6 +241,11 @@ impl Client {
     /// Sends recorded requests again, while the client runs.
     pub fn resender(&self) -> Resender {
         Resender::new(&self.shared)
+    }
+
+    /// Opens and closes further tunnels, while the client runs.
+    pub fn opener(&self) -> Opener {
+        Opener::new(&self.shared, self.status.clone())
     }
 
     /// The requests that go by; `None` if somebody has taken them already.

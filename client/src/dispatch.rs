@@ -8,6 +8,7 @@ use h2::RecvStream;
 use h2::ext::Protocol;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
+use ngrnotok_common::id::TunnelId;
 use ngrnotok_common::link::body::{Ahead, PumpError};
 use ngrnotok_common::link::serving::Reply;
 use ngrnotok_common::protocol::cause::Cause;
@@ -16,11 +17,12 @@ use ngrnotok_common::splice::{SocketEnd, StreamEnd, splice};
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::client::{Served, Shared};
+use crate::client::Shared;
 use crate::inspect::{Arrival, Direction, Heard, Origin, Recorder, Recording, Tap};
 use crate::local::explain::refusal::{self, Looked, Refusal};
 use crate::local::{Explanation, Lead, Local, LocalBody, RequestBody, Switch, Switched, Trouble};
 use crate::requests::{Hint, Seen, Witness};
+use crate::tunnels::Served;
 
 /// Takes one request to the local app of its tunnel and carries the answer back.
 ///
@@ -29,23 +31,24 @@ use crate::requests::{Hint, Seen, Witness};
 ///
 /// Not an `async fn`: that would hold what it is given twice, and every request has one of these.
 pub(crate) fn dispatch(
-    client: &Shared,
+    client: &Arc<Shared>,
     mut request: Request<RecvStream>,
     reply: Reply,
     round_trip: Option<Duration>,
 ) -> impl Future<Output = ()> + use<> {
-    let (tunnels, witness) = (Arc::clone(&client.tunnels), client.witness.clone());
-    let place = tunnel_of(&mut request);
+    let client = Arc::clone(client);
+    let tunnel = tunnel_of(&mut request).and_then(|id| client.tunnels.get(id));
     let sight = Sight::of(&request);
     let open = client.connections.begin(sight.began);
-    let recording = match place.and_then(|place| tunnels.get(place)) {
+    let recording = match &tunnel {
         Some(tunnel) => record(&client.recorder, tunnel, &mut request, &sight, round_trip),
         None => Recording::off(),
     };
     let (mut asked, ahead) = Asked::new(request, &reply, recording.tap(Direction::FromVisitor));
     async move {
         let _open = open;
-        let Some(tunnel) = place.and_then(|place| tunnels.get(place)) else {
+        let witness = &client.witness;
+        let Some(tunnel) = tunnel else {
             refuse(&reply, Cause::TunnelNotFound);
             return;
         };
@@ -58,7 +61,7 @@ pub(crate) fn dispatch(
             if tunnel.local.may_be_told(refusal.kind())
                 && let Some(explanation) = refusal.explain(tunnel.local.target())
             {
-                tell(&witness, tunnel, explanation);
+                tell(witness, &tunnel, explanation);
             }
         };
         match answer {
@@ -73,9 +76,9 @@ pub(crate) fn dispatch(
                 if answer.status().is_redirection()
                     && let Some(explanation) = tunnel.local.explain_redirect(answer.headers())
                 {
-                    tell(&witness, tunnel, explanation);
+                    tell(witness, &tunnel, explanation);
                 }
-                witness.note(|| sight.with(tunnel, answer.status(), None));
+                witness.note(|| sight.with(&tunnel, answer.status(), None));
                 let (head, mut body) = answer.into_parts();
                 let tap = recording.tap(Direction::FromApp);
                 let mut looked = Looked::new(&mut body, suspected, &refused, tap);
@@ -100,7 +103,7 @@ pub(crate) fn dispatch(
             }
             Ok(Answer::Switched(head, local, receive)) => {
                 recording.switched(&head);
-                witness.note(|| sight.with(tunnel, StatusCode::SWITCHING_PROTOCOLS, None));
+                witness.note(|| sight.with(&tunnel, StatusCode::SWITCHING_PROTOCOLS, None));
                 let Ok(send) = reply.begin(head, false) else {
                     return;
                 };
@@ -120,11 +123,11 @@ pub(crate) fn dispatch(
                 recording.trouble(trouble.cause, &trouble.detail);
                 let refusal = refusal::behind(trouble.cause, sight.uri.path());
                 let lead = trouble.lead;
-                witness.note(|| sight.with(tunnel, trouble.cause.status(), Some(trouble)));
-                match (refusal, lead, place) {
-                    (Some(refusal), _, _) => refused(refusal),
-                    (None, Some(lead), Some(place)) => look_into(lead, &tunnels, place, &witness),
-                    _ => {}
+                witness.note(|| sight.with(&tunnel, trouble.cause.status(), Some(trouble)));
+                match (refusal, lead) {
+                    (Some(refusal), _) => refused(refusal),
+                    (None, Some(lead)) => look_into(lead, &client, &tunnel),
+                    (None, None) => {}
                 }
             }
         }
@@ -266,21 +269,19 @@ fn record(
     })
 }
 
-/// The place of the tunnel among ours. The field is taken out: what is private to the link goes no further,
-/// and a head in which nothing has to be looked for is cheaper.
-fn tunnel_of(request: &mut Request<RecvStream>) -> Option<usize> {
+/// The tunnel that is meant. The field is taken out: what is private to the link goes no further, and a head in
+/// which nothing has to be looked for is cheaper.
+fn tunnel_of(request: &mut Request<RecvStream>) -> Option<TunnelId> {
     let id = request.headers_mut().remove(stream::TUNNEL)?;
-    id.to_str().ok()?.parse().ok()
+    id.to_str().ok()?.parse().ok().map(TunnelId)
 }
 
 /// Looks for what is behind a trouble, beside the requests: this one has its answer already.
-fn look_into(lead: Lead, tunnels: &Arc<[Served]>, place: usize, witness: &Witness) {
-    let (tunnels, witness) = (Arc::clone(tunnels), witness.clone());
-    let tasks = tunnels[place].local.tasks().clone();
-    tasks.spawn(async move {
-        let tunnel = &tunnels[place];
+fn look_into(lead: Lead, client: &Arc<Shared>, tunnel: &Arc<Served>) {
+    let (of, tunnel) = (Arc::clone(client), Arc::clone(tunnel));
+    client.tasks.spawn(async move {
         if let Some(explanation) = tunnel.local.explain(lead).await {
-            tell(&witness, tunnel, explanation);
+            tell(&of.witness, &tunnel, explanation);
         }
     });
 }

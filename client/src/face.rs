@@ -105,6 +105,7 @@ async fn show(
             connections: connections.clone(),
             recorder: recorder.clone(),
             resender: resender.clone(),
+            opener: client.opener(),
         }));
     }
     // Where the terminal is none for a panel, lines are.

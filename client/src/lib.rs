@@ -7,7 +7,8 @@
 //! - [`embedded`] is the server in the same process, for when no other is named.
 //! - [`connect`] opens the connection, through a [`proxy`] if need be; `supervise` keeps it open, and
 //!   `session` answers the server on it.
-//! - `dispatch` takes each request to its [`local`] app.
+//! - `dispatch` takes each request to its [`local`] app. `tunnels` are those that there are; [`opener`] opens
+//!   further ones while the client runs.
 //! - [`inspect`] records what goes by, and [`resend`] sends it again.
 //! - [`beside`] runs a command together with the tunnel to the port that it opens.
 //! - [`status`], [`requests`] and [`connections`] are what there is to see; [`output`] shows them as lines,
@@ -35,6 +36,7 @@ pub mod inspect;
 pub mod local;
 pub mod login;
 pub mod names;
+pub mod opener;
 pub mod output;
 mod ports;
 pub mod proxy;
@@ -45,6 +47,7 @@ pub mod settings;
 pub mod status;
 mod supervise;
 pub mod tui;
+mod tunnels;
 mod wake;
 pub mod web;
 

@@ -218,9 +218,10 @@ async fn start(named: Option<PathBuf>, mut args: Start) -> Result<(), Failure> {
     let wishes = Wishes::read(named, std::mem::take(&mut args.settings))?;
     wishes.start_log()?;
     let tunnels = config::tunnels(&args, &wishes)?;
-    let words = match args.all {
-        true => "--all".to_owned(),
-        false => args.names.join(" "),
+    let words = match (args.all, args.none) {
+        (true, _) => "--all".to_owned(),
+        (_, true) => "--none".to_owned(),
+        _ => args.names.join(" "),
     };
     let tunnels = tunnels.into_iter();
     let tunnels = tunnels.map(|(word, tunnel)| (Some(word), tunnel)).collect();

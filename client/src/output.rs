@@ -116,6 +116,20 @@ enum Event<'a> {
         reason: &'a str,
         retry_in_ms: u64,
     },
+    /// A tunnel was closed while others, or none, go on.
+    Closed {
+        url: &'a str,
+        name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tunnel: Option<&'a str>,
+    },
+    /// The session is there, and there is nothing that visitors can reach until a program opens a tunnel.
+    NoTunnels {
+        /// Where that can be done.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        web: Option<&'a str>,
+        version: &'static str,
+    },
     /// A request whose answer has begun.
     Request {
         /// UTC, RFC 3339 with milliseconds.
@@ -186,6 +200,7 @@ impl Lines {
     fn status(&mut self, mut status: Status) {
         let shown = std::mem::replace(&mut self.shown, status.clone());
         if status.state == shown.state {
+            self.closed(&shown, &status);
             // A name that is refused once more is no news.
             let known = |refused: &RefusedTunnel| {
                 let mut before = shown.refused.iter();
@@ -197,6 +212,12 @@ impl Lines {
             status.refused.retain(|refused| !known(refused));
         } else {
             self.state(&status);
+            if status.state == State::Online
+                && status.online.is_empty()
+                && status.refused.is_empty()
+            {
+                self.no_tunnels();
+            }
             if status.state != State::Online {
                 // A link that is to be replaced still serves, and that has been said.
                 status.online.clear();
@@ -291,6 +312,44 @@ impl Lines {
                 tunnel: self.opening.words.get(name).map(String::as_str),
                 reason,
                 retry_in_ms: millis(left(*retry_at)),
+            }),
+        };
+        self.line(&line);
+    }
+
+    /// Tells which tunnels are gone.
+    fn closed(&mut self, before: &Status, now: &Status) {
+        let is_there = |name: &Name| {
+            let mut online = now.online.iter();
+            let mut refused = now.refused.iter();
+            online.any(|tunnel| tunnel.name == *name) || refused.any(|one| one.name == *name)
+        };
+        for OnlineTunnel { name, url, .. } in &before.online {
+            if is_there(name) {
+                continue;
+            }
+            let line = match self.form {
+                Form::Plain => format!("Closed      {url}"),
+                Form::Json => json(&Event::Closed {
+                    url,
+                    name: name.as_str(),
+                    tunnel: self.opening.words.get(name).map(String::as_str),
+                }),
+            };
+            self.line(&line);
+        }
+    }
+
+    fn no_tunnels(&mut self) {
+        let web = self.opening.web.as_deref();
+        let line = match (self.form, web) {
+            (Form::Plain, Some(web)) => {
+                format!("Forwarding  nothing yet; open a tunnel with POST {web}api/tunnels")
+            }
+            (Form::Plain, None) => "Forwarding  nothing".to_owned(),
+            (Form::Json, web) => json(&Event::NoTunnels {
+                web,
+                version: env!("CARGO_PKG_VERSION"),
             }),
         };
         self.line(&line);
@@ -537,6 +596,30 @@ mod tests {
              Forwarding  https://shop.tunnel.test -> http://localhost:3000\n"
         );
         assert_eq!(events(&states), ["ready", "refused", "ready"]);
+    }
+
+    #[test]
+    fn a_tunnel_that_is_closed_is_told_and_so_is_a_client_without_any() {
+        let states = [
+            online(&[], &[]),
+            online(&["web", "shop"], &[]),
+            online(&["web"], &["shop"]),
+            online(&["web"], &[]),
+            online(&[], &[]),
+        ];
+        assert_eq!(
+            said(Form::Plain, &states),
+            "Session     online (account )\n\
+             Forwarding  nothing\n\
+             Forwarding  https://web.tunnel.test -> http://localhost:3000\n\
+             Forwarding  https://shop.tunnel.test -> http://localhost:3000\n\
+             Refused     shop: it is taken; asking again now\n\
+             Closed      https://web.tunnel.test\n"
+        );
+        assert_eq!(
+            events(&states),
+            ["no_tunnels", "ready", "ready", "refused", "closed"]
+        );
     }
 
     #[test]

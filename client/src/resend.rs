@@ -14,11 +14,12 @@ use ngrnotok_common::hostname::Name;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::client::{Served, Shared};
+use crate::client::Shared;
 use crate::inspect::{
     Arrival, Captured, Direction, Exchange, ExchangeId, Kind, Origin, Recorder, Recording,
 };
 use crate::local::{LocalBody, RequestBody};
+use crate::tunnels::Served;
 
 /// Sends recorded requests again, to the local apps of a client that runs; clones do the same.
 #[derive(Debug, Clone)]
@@ -101,11 +102,7 @@ impl Resender {
         let edited = edit != Edit::default();
         let exchange = edited_by(exchange, edit, edited)?;
         let client = self.client.upgrade().ok_or(ResendError::Ended)?;
-        let tunnels = Arc::clone(&client.tunnels);
-        let place = tunnels
-            .iter()
-            .position(|tunnel| tunnel.name == exchange.tunnel);
-        let Some(place) = place else {
+        let Some((_, tunnel)) = client.tunnels.named(&exchange.tunnel) else {
             return Err(ResendError::NoTunnel(exchange.tunnel));
         };
         let request = &exchange.request;
@@ -125,7 +122,7 @@ impl Resender {
         });
         let new = recording.id().ok_or(ResendError::Gone(id))?;
         client.tasks.spawn(async move {
-            send(&tunnels[place], exchange, recording).await;
+            send(&tunnel, exchange, recording).await;
         });
         Ok(new)
     }

@@ -105,12 +105,16 @@ async fn event(client: &mut Running) -> Value {
 
 /// Visits a URL of an embedded server.
 async fn visit(url: &str, path: &str) -> Answer {
+    visitor_of(url).await.get(path).await
+}
+
+/// A visitor of a URL of this machine.
+async fn visitor_of(url: &str) -> Visitor {
     let authority = url.strip_prefix("http://").expect("a plain URL");
     let port = authority.rsplit(':').next().expect("a port");
     let stream = TcpStream::connect(format!("127.0.0.1:{port}")).await;
     let stream = stream.expect("the embedded server listens");
-    let visitor = Visitor::on(stream, Via::PlainHttp1, authority.to_owned()).await;
-    visitor.get(path).await
+    Visitor::on(stream, Via::PlainHttp1, authority.to_owned()).await
 }
 
 /// Puts words in the place of what differs from run to run: folders, and every number.

@@ -3,12 +3,15 @@
 use std::process::Stdio;
 
 use insta::assert_snapshot;
+use ngrnotok_tests::body::full;
 use ngrnotok_tests::origin::Origin;
 use ngrnotok_tests::program::{Running, Scratch};
 use ngrnotok_tests::{run, soon};
 use tokio::process::Command;
 
-use crate::{RunningServer, config_file, event, ngrnotok, steady, visit, without_folder};
+use crate::{
+    RunningServer, config_file, event, ngrnotok, steady, visit, visitor_of, without_folder,
+};
 
 /// A file with two tunnels.
 fn two_tunnels(scratch: &Scratch, keys: &str, web: &Origin, api: &Origin) {
@@ -198,5 +201,83 @@ fn only_tunnels_that_there_are_can_be_started() {
         assert_snapshot!(shown(&["start"]).await);
         assert_snapshot!(shown(&["start", "web", "beckend"]).await);
         assert_snapshot!(shown(&["start", "web", "--all"]).await);
+    });
+}
+
+#[test]
+fn a_client_without_tunnels_opens_those_that_a_program_asks_for() {
+    run(async {
+        let (scratch, app) = (Scratch::new(), Origin::saying("the app").await);
+        let args = ["start", "--none", "--local-only", "--output", "json"];
+        let mut client =
+            ngrnotok(&scratch, &[&args[..], &["--web", "127.0.0.1:0"]].concat()).start();
+        let empty = event(&mut client).await;
+        assert_eq!(empty["event"], "no_tunnels");
+        let web = empty["web"].as_str().expect("a URL").trim_end_matches('/');
+        let page = visit(web, "/").await;
+        let key = page.text().split("ngrnotok-key\" content=\"").nth(1);
+        let key = key.and_then(|rest| rest.split('"').next()).expect("a key");
+        let ask = async |method: &str, path: &str, body: String| {
+            let visitor = visitor_of(web).await;
+            let request = visitor.request(method, path);
+            let request = request.header("x-ngrnotok-key", key);
+            let request = request.header("content-type", "application/json");
+            visitor
+                .send(request.body(full(body)).expect("a good request"))
+                .await
+        };
+        let wanted = serde_json::json!({
+            "addr": app.target().to_string(), "proto": "http", "name": "shop",
+        });
+        let opened = ask("POST", "/api/tunnels", wanted.to_string()).await;
+        assert_eq!(opened.status, 201, "{}", opened.text());
+        let ready = event(&mut client).await;
+        assert_eq!(
+            (&ready["event"], &ready["name"]),
+            (&"ready".into(), &"shop".into())
+        );
+        let opened = opened.json();
+        assert_eq!(opened["public_url"], ready["url"]);
+        let url = ready["url"].as_str().expect("a URL");
+        assert_eq!(visit(url, "/").await.text(), "the app");
+        assert_eq!(event(&mut client).await["event"], "request");
+
+        let twice = ask("POST", "/api/tunnels", wanted.to_string()).await;
+        assert_eq!(
+            (twice.status.as_u16(), twice.problem()),
+            (409, "409 tunnel_exists".into())
+        );
+        for (body, word) in [
+            (r#"{"addr": 80, "basic_auth": ["a:b"]}"#, "basic_auth"),
+            (r#"{"addr": 80, "proto": "tcp"}"#, "tcp"),
+            (r#"{"addr": 80, "inspect": false}"#, "--inspect off"),
+            (r#"{"addr": "ftp://localhost"}"#, "ftp"),
+            (r#"{"addr": 80, "name": "No name"}"#, "A name is made of"),
+        ] {
+            let refused = ask("POST", "/api/tunnels", body.to_owned()).await;
+            assert_eq!(refused.status, 400, "{body}");
+            assert!(refused.text().contains(word), "{}", refused.text());
+        }
+
+        let path = opened["uri"].as_str().expect("a path");
+        assert_eq!(ask("DELETE", path, String::new()).await.status, 204);
+        assert_eq!(event(&mut client).await["event"], "closed");
+        assert_eq!(visit(url, "/").await.problem(), "404 tunnel_not_found");
+        assert_eq!(
+            ask("DELETE", path, String::new()).await.problem(),
+            "404 no_tunnel"
+        );
+    });
+}
+
+#[test]
+fn nobody_can_open_tunnels_of_a_client_that_has_none_and_no_web_interface() {
+    run(async {
+        let scratch = Scratch::new();
+        let said = ngrnotok(&scratch, &["start", "--none", "--web", "off"])
+            .output()
+            .await;
+        assert_eq!(said.code, Some(2));
+        assert_snapshot!(said.stderr, @"ngrnotok: with --none and --web off nobody could ever open a tunnel; keep one of them");
     });
 }

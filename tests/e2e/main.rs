@@ -17,6 +17,7 @@ mod limits;
 mod link;
 mod names;
 mod office;
+mod opened;
 mod pools;
 mod proxy;
 mod quotas;

@@ -12,6 +12,7 @@ use ngrnotok::client::{Client, ClientError, Config as ClientConfig, Tunnel};
 use ngrnotok::connect::Connector;
 use ngrnotok::inspect::Recorder;
 use ngrnotok::local::{Options, Target};
+use ngrnotok::opener::Opener;
 use ngrnotok::requests::Requests;
 use ngrnotok::resend::Resender;
 use ngrnotok::status::{State, Status};
@@ -322,6 +323,8 @@ pub struct RunningClient {
     pub recorder: Recorder,
     /// What sends it again.
     pub resender: Resender,
+    /// What opens and closes further tunnels.
+    pub opener: Opener,
     stop: CancellationToken,
     run: AbortOnDropHandle<Result<(), ClientError>>,
     /// Lives as long as its tunnel.
@@ -348,6 +351,7 @@ impl RunningClient {
         let status = client.status();
         let requests = client.take_requests().expect("taken once");
         let (recorder, resender) = (client.recorder(), client.resender());
+        let opener = client.opener();
         let stop = CancellationToken::new();
         let run = TaskTracker::new().spawn(client.run(stop.clone().cancelled_owned()));
         Ok(Self {
@@ -355,6 +359,7 @@ impl RunningClient {
             requests,
             recorder,
             resender,
+            opener,
             stop,
             run: AbortOnDropHandle::new(run),
             app: None,

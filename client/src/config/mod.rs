@@ -29,6 +29,7 @@ use crate::proxy::{self, InvalidProxy, Wish};
 use crate::settings::{
     InspectWord, Links, ProtocolWord, ServerAddress, Settings, Size, Time, TunnelSettings,
 };
+use crate::web::Place;
 use file::{ConfigFile, FileError};
 
 /// What is wrong with the wishes; each text says what to do.
@@ -121,6 +122,9 @@ pub enum ConfigError {
         /// The config file, there or not.
         file: Option<PathBuf>,
     },
+    /// No tunnel is wished for, and no way to open one.
+    #[error("with --none and --web off nobody could ever open a tunnel; keep one of them")]
+    NobodyOpens,
     /// None of the tunnels is wished for.
     #[error("which tunnels? Name some of {there_are}, or say --all")]
     WhichTunnels {
@@ -327,6 +331,12 @@ fn installation() -> Uuid {
 
 /// The tunnels that `ngrnotok start` is asked for, each with what the config file calls it.
 pub fn tunnels(wanted: &Start, wishes: &Wishes) -> Result<Vec<(String, Tunnel)>, ConfigError> {
+    if wanted.none {
+        return match wishes.settings.web {
+            Some(Place::Off) => Err(ConfigError::NobodyOpens),
+            _ => Ok(Vec::new()),
+        };
+    }
     let all = &wishes.settings.tunnels;
     let there_are = || spelling::list(all.keys());
     if all.is_empty() {

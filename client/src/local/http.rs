@@ -169,11 +169,6 @@ impl Local {
         self.dialer.target()
     }
 
-    /// What runs for it and must end before the client does.
-    pub(crate) fn tasks(&self) -> &TaskTracker {
-        &self.tasks
-    }
-
     /// What was said on the link, as the next hop says it.
     pub(super) fn for_app<B>(&self, request: &mut Request<B>) -> Option<PublicOrigin> {
         headers::strip_hop(request.headers_mut());

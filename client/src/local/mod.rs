@@ -4,7 +4,7 @@
 //! again, `body` is what a request brings, `http` has the exchange itself (`http2` for apps that speak it), `rewrite` joins the public
 //! origin with the app's own, `webpack` also within its scripts, `upgrade` has the exchange that leaves HTTP,
 //! [`Trouble`] says what went wrong, in words for the developer, and [`explain`] why, where that is known.
-//! The target is fixed when the client starts: nothing that a visitor or the server sends can make the
+//! The target is fixed when the tunnel is opened: nothing that a visitor or the server sends can make the
 //! client dial anything else.
 
 mod body;

@@ -14,8 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::binds::Binds;
-use super::health::Checks;
+use super::binds::{Binds, Next};
 use super::{FAREWELL, Role, SessionError};
 use crate::client::Shared;
 use crate::status::SessionStatus;
@@ -78,27 +77,31 @@ pub(super) async fn converse(
         })
         .await?;
     // Asked for in the same breath: nothing in the welcome could change what we want.
-    let mut binds = Binds::of(if role.binds { &client.tunnels } else { &[] });
-    binds.ask(&mut writer).await?;
+    let mut binds = Binds::of(&client.tunnels);
+    let mut changes = client.tunnels.revision();
+    if role.binds {
+        binds.follow(&mut writer).await?;
+    }
     let mut welcome = false;
-    let mut checks = role.binds.then(|| Checks::of(&client.tunnels));
     loop {
         let message = tokio::select! {
             message = reader.next() => message?,
             () = sleep(OPEN_LIMIT), if !welcome || binds.are_open() => {
                 return Err(SessionError::Protocol("did not answer our requests for names"));
             }
-            () = binds.time_to_ask_again() => {
-                binds.ask_again(&mut writer).await?;
+            next = binds.next() => {
+                match next {
+                    Next::Health(health) => writer.send(&health).await?,
+                    Next::AskAgain => binds.ask_again(&mut writer).await?,
+                }
                 continue;
             }
-            change = async {
-                match &mut checks {
-                    Some(checks) => checks.changed().await,
-                    None => std::future::pending().await,
+            // A link that is about to be replaced leaves the news to the next one.
+            Ok(()) = changes.changed(), if role.binds && !role.wants_another.is_cancelled() => {
+                binds.follow(&mut writer).await?;
+                if welcome {
+                    settle(&mut binds, client, role)?;
                 }
-            } => {
-                writer.send(&change).await?;
                 continue;
             }
             () = leave.cancelled() => {
@@ -144,8 +147,9 @@ pub(super) async fn converse(
                         latency: latency.clone(),
                     });
                 }
-                if !role.binds || client.tunnels.is_empty() {
-                    role.serves();
+                match role.binds {
+                    true => settle(&mut binds, client, role)?,
+                    false => role.serves(),
                 }
             }
             Some(ServerMessage::Bound { id, url }) => {
@@ -153,8 +157,7 @@ pub(super) async fn converse(
                 settle(&mut binds, client, role)?;
             }
             Some(ServerMessage::Refused { id, code, message }) => {
-                let refusal = binds.refusal(id, code, message);
-                if role.is_first_try || refusal.is_permanent() {
+                if let Err(refusal) = binds.refused(id, code, message, role.is_first_try) {
                     // This ends the client. The names that it did get are free again at once, for a
                     // next try with other wishes.
                     writer.send(&ClientMessage::Bye).await?;
@@ -162,7 +165,6 @@ pub(super) async fn converse(
                     client.comeback.forget();
                     return Err(refusal);
                 }
-                binds.refused(id, refusal);
                 settle(&mut binds, client, role)?;
             }
             Some(ServerMessage::Drain { seconds }) => {

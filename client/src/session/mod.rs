@@ -140,7 +140,7 @@ fn wants_another(client: &Shared, role: &Role) {
 pub(crate) async fn serve(
     stream: impl Hold,
     binding: ChannelBinding,
-    client: &Shared,
+    client: &Arc<Shared>,
     role: &Role,
     leave: &CancellationToken,
 ) -> Result<(), SessionError> {

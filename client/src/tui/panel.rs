@@ -118,13 +118,13 @@ impl Panel {
             self.session = Some(session.clone());
         }
         let serves = matches!(status.state, State::Online | State::Draining);
-        if serves && !status.online.is_empty() {
+        if serves {
             self.since.get_or_insert_with(Instant::now);
             self.tunnels.clone_from(&status.online);
             let words = &self.opening.words;
             let place = |tunnel: &OnlineTunnel| words.get_index_of(&tunnel.name);
             self.tunnels.sort_by_key(place);
-            self.chosen = self.chosen.min(self.tunnels.len() - 1);
+            self.chosen = self.chosen.min(self.tunnels.len().saturating_sub(1));
         }
         self.status = status;
         self.age();

@@ -33,6 +33,7 @@ use tokio::sync::watch;
 
 use crate::connections::Connections;
 use crate::inspect::Recorder;
+use crate::opener::Opener;
 use crate::resend::Resender;
 use crate::status::Status;
 use guard::Guard;
@@ -58,6 +59,8 @@ pub struct Shown {
     pub recorder: Recorder,
     /// What sends recorded requests again.
     pub resender: Resender,
+    /// What opens and closes further tunnels.
+    pub opener: Opener,
 }
 
 /// Listens, and has not begun to serve.

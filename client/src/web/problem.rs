@@ -49,6 +49,15 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", title, detail)
     }
 
+    /// What an error says, as a sentence.
+    pub(super) fn sentence(error: &dyn std::fmt::Display) -> String {
+        let mut text = format!("{error}.");
+        if let Some(first) = text.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        text
+    }
+
     /// An exchange that is gone or never was.
     pub(super) fn no_exchange(id: impl std::fmt::Display) -> Self {
         Self::new(

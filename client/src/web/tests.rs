@@ -34,6 +34,7 @@ impl Running {
             connections: Connections::new(),
             recorder: recorder.clone(),
             resender: Resender::of_nobody(),
+            opener: Opener::of_nobody(),
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(stop.clone().run_until_cancelled_owned(web.serve(shown)));

@@ -60,6 +60,12 @@ pub enum ClientMessage {
         /// It answers.
         healthy: bool,
     },
+    /// Gives a name back while the session goes on: it is free for others, and visitors get no answer from this
+    /// client any more. Open requests go on. There is no answer.
+    Unbind {
+        /// As it stood in the `bind`.
+        name: String,
+    },
     /// The client leaves. The server sends it nothing new and lets open streams finish.
     Bye,
     /// A message of a newer version.

@@ -82,6 +82,14 @@ async fn talk(
                         session.set_healthy(name, healthy);
                     }
                 }
+                Some(ClientMessage::Unbind { name }) => {
+                    if let Ok(name) = parse(&name, &gate.urls.domain) {
+                        bound.retain(|_, held| *held != name);
+                        if session.give_back(&name) {
+                            info!(session = %session.session.session().id(), %name, "name given back");
+                        }
+                    }
+                }
                 Some(ClientMessage::Bye) => {
                     session.leave();
                     return Ok(End::ClientLeft);

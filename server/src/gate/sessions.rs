@@ -426,6 +426,13 @@ impl Opened {
         }
     }
 
+    /// Gives a name of the session free. False if it has none such, or this link has no say any more.
+    pub(super) fn give_back(&self, name: &Name) -> bool {
+        let mut names = self.session.names();
+        let names = self.living(&mut names);
+        names.is_ok_and(|names| names.remove(name).is_some())
+    }
+
     /// Notes whether the local app behind a name is well.
     pub(super) fn set_healthy(&self, name: &Name, healthy: bool) {
         let names = self.session.names();

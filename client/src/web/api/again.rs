@@ -131,14 +131,10 @@ pub(super) fn refused(error: &ResendError) -> Problem {
     if let ResendError::Gone(id) = error {
         return Problem::no_exchange(id);
     }
-    let mut detail = error.to_string();
-    if let Some(first) = detail.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
     Problem::new(
         StatusCode::CONFLICT,
         "not_resent",
         "This request cannot be sent again",
-        format!("{detail}."),
+        Problem::sentence(error),
     )
 }

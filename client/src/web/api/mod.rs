@@ -64,8 +64,8 @@ pub(super) fn router(desk: Desk) -> Router {
         .routes(routes!(again::resend))
         .routes(routes!(events::events))
         .routes(routes!(hars::export, hars::import))
-        .routes(routes!(ngrok::tunnels))
-        .routes(routes!(ngrok::tunnel))
+        .routes(routes!(ngrok::tunnels::list, ngrok::tunnels::open))
+        .routes(routes!(ngrok::tunnels::one, ngrok::tunnels::close))
         .routes(routes!(ngrok::requests, ngrok::clear, ngrok::replay))
         .routes(routes!(ngrok::request))
         .split_for_parts();

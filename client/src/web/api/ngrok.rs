@@ -1,14 +1,15 @@
 //! What ngrok's agent says at this place, in its words: tools that were made for it work here, too.
+//! `tunnels` has the tunnels, this the requests.
+
+pub(super) mod tunnels;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::extract::State;
 use bytes::BytesMut;
 use data_encoding::BASE64;
 use http::{HeaderMap, StatusCode};
-use ngrnotok_common::hostname::Name;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -16,154 +17,9 @@ use super::ask::{Asked, Given, Named};
 use super::filter::path_of;
 use super::shape::{rfc3339, text, version_word};
 use super::{Desk, aside};
-use crate::inspect::{Exchange, ExchangeId, Recorder, State as Stand, Summary, mask};
+use crate::inspect::{Exchange, ExchangeId, mask};
 use crate::resend::Edit;
-use crate::status::OnlineTunnel;
 use crate::web::problem::Problem;
-
-/// All tunnels.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Tunnels {
-    tunnels: Vec<Tunnel>,
-    uri: &'static str,
-}
-
-/// A tunnel.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = NgrokTunnel)]
-pub(super) struct Tunnel {
-    name: String,
-    #[serde(rename = "ID")]
-    id: String,
-    uri: String,
-    public_url: String,
-    proto: String,
-    config: TunnelConfig,
-    metrics: Metrics,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct TunnelConfig {
-    addr: String,
-    inspect: bool,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct Metrics {
-    conns: Numbers,
-    http: Numbers,
-}
-
-/// Rates are per second; percentiles are of durations in nanoseconds.
-#[derive(Debug, Default, Serialize, ToSchema)]
-struct Numbers {
-    count: u64,
-    gauge: u64,
-    rate1: f64,
-    rate5: f64,
-    rate15: f64,
-    p50: f64,
-    p90: f64,
-    p95: f64,
-    p99: f64,
-}
-
-/// The tunnels that visitors can reach, as ngrok says it
-#[utoipa::path(get, path = "/api/tunnels", tag = "ngrok", responses((status = 200, body = Tunnels)))]
-pub(super) async fn tunnels(State(desk): State<Desk>) -> Json<Tunnels> {
-    let online = desk.shown.status.borrow().online.clone();
-    let recorder = desk.shown.recorder;
-    let tunnels = aside(move || {
-        let each = online.iter().map(|tunnel| Tunnel::of(tunnel, &recorder));
-        each.collect()
-    });
-    Json(Tunnels {
-        tunnels: tunnels.await,
-        uri: "/api/tunnels",
-    })
-}
-
-/// One tunnel, as ngrok says it
-#[utoipa::path(get, path = "/api/tunnels/{name}", tag = "ngrok",
-    params(("name" = String, Path, description = "The tunnel's name")),
-    responses(
-        (status = 200, body = Tunnel),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-    )
-)]
-pub(super) async fn tunnel(
-    State(desk): State<Desk>,
-    Named(name): Named<String>,
-) -> Result<Json<Tunnel>, Problem> {
-    let online = desk.shown.status.borrow().online.clone();
-    let found = online
-        .into_iter()
-        .find(|tunnel| tunnel.name.as_str() == name);
-    let tunnel = found.ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "no_tunnel",
-            "There is no such tunnel",
-            "GET /api/tunnels lists those that visitors can reach.",
-        )
-    })?;
-    let recorder = desk.shown.recorder;
-    Ok(Json(aside(move || Tunnel::of(&tunnel, &recorder)).await))
-}
-
-impl Tunnel {
-    fn of(tunnel: &OnlineTunnel, recorder: &Recorder) -> Self {
-        let numbers = || Numbers::of(&tunnel.name, recorder);
-        Self {
-            name: tunnel.name.to_string(),
-            id: tunnel.name.to_string(),
-            uri: format!("/api/tunnels/{}", tunnel.name),
-            public_url: tunnel.url.clone(),
-            proto: tunnel.url.split(':').next().unwrap_or_default().to_owned(),
-            config: TunnelConfig {
-                addr: tunnel.target.clone(),
-                inspect: recorder.is_on(),
-            },
-            metrics: Metrics {
-                conns: numbers(),
-                http: numbers(),
-            },
-        }
-    }
-}
-
-impl Numbers {
-    /// Of what is recorded.
-    fn of(tunnel: &Name, recorder: &Recorder) -> Self {
-        let all = recorder.summaries(None, usize::MAX);
-        let ours: Vec<&Summary> = all.iter().filter(|one| one.tunnel == *tunnel).collect();
-        let now = SystemTime::now();
-        let rate = |minutes: u64| {
-            let window = Duration::from_secs(minutes * 60);
-            let recent = |one: &&&Summary| now.duration_since(one.at).unwrap_or_default() <= window;
-            ours.iter().filter(recent).count() as f64 / window.as_secs_f64()
-        };
-        let ended = ours.iter().filter_map(|one| one.timing.ended);
-        let mut took: Vec<u64> = ended.map(|took| took.as_nanos() as u64).collect();
-        took.sort_unstable();
-        let percentile = |percent: usize| match took.len() {
-            0 => 0.0,
-            count => took[(count * percent / 100).min(count - 1)] as f64,
-        };
-        Self {
-            count: ours.len() as u64,
-            gauge: ours.iter().filter(|one| one.state == Stand::Open).count() as u64,
-            rate1: rate(1),
-            rate5: rate(5),
-            rate15: rate(15),
-            p50: percentile(50),
-            p90: percentile(90),
-            p95: percentile(95),
-            p99: percentile(99),
-        }
-    }
-}
 
 /// Recorded requests.
 #[derive(Debug, Serialize, ToSchema)]

@@ -1,0 +1,145 @@
+//! The tunnels of a client: those that it was started with, and those that come and go while it runs.
+//!
+//! This is what is wanted. The conversation with the server follows it: it asks for what is new, gives back
+//! what is gone, and asks for all of it anew on the next link.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use arc_swap::ArcSwap;
+use ngrnotok_common::hostname::Name;
+use ngrnotok_common::id::TunnelId;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::client::{Pool, Tunnel};
+use crate::local::{Local, LocalError};
+
+/// The tunnels by their ids on the wire. No id is used twice while the client runs.
+#[derive(Debug)]
+pub(crate) struct Tunnels {
+    /// Read by every request, changed by hand.
+    wanted: ArcSwap<Wanted>,
+    /// Held by whoever changes them.
+    changing: Mutex<Changing>,
+    /// Counts the changes.
+    revision: watch::Sender<u64>,
+}
+
+/// What is wanted, in the order of the ids.
+pub(crate) type Wanted = BTreeMap<TunnelId, Arc<Served>>;
+
+#[derive(Debug)]
+struct Changing {
+    next: TunnelId,
+    /// Names that are not wanted any more, and the server has not been told so.
+    gone: Vec<Name>,
+}
+
+/// A tunnel with its way to the local app.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) name: Name,
+    pub(crate) local: Local,
+    pub(crate) pool: Option<Pool>,
+    /// It came while the client ran: that the server refuses it is no reason to end.
+    pub(crate) is_extra: bool,
+}
+
+impl Served {
+    /// The way to the local app of a tunnel; its connections run on `tasks`.
+    pub(crate) fn new(
+        tunnel: Tunnel,
+        is_extra: bool,
+        tasks: &TaskTracker,
+    ) -> Result<Self, LocalError> {
+        Ok(Self {
+            local: Local::new(tunnel.target, tunnel.options, tasks.clone())?,
+            name: tunnel.name,
+            pool: tunnel.pool,
+            is_extra,
+        })
+    }
+}
+
+impl Tunnels {
+    /// Those that a client is started with. They are ordered by name: a session that is taken up again knows
+    /// its tunnels by their ids.
+    pub(crate) fn new(mut served: Vec<Served>) -> Self {
+        served.sort_by(|one, other| one.name.cmp(&other.name));
+        let served = served.into_iter().map(Arc::new);
+        let wanted: Wanted = (0..).map(TunnelId).zip(served).collect();
+        let next = wanted.last_key_value();
+        let next = next.map_or(TunnelId(0), |(last, _)| TunnelId(last.0 + 1));
+        Self {
+            wanted: ArcSwap::from_pointee(wanted),
+            changing: Mutex::new(Changing {
+                next,
+                gone: Vec::new(),
+            }),
+            revision: watch::Sender::new(0),
+        }
+    }
+
+    /// The tunnel of a request.
+    pub(crate) fn get(&self, id: TunnelId) -> Option<Arc<Served>> {
+        self.wanted.load().get(&id).cloned()
+    }
+
+    /// The tunnel with this name.
+    pub(crate) fn named(&self, name: &Name) -> Option<(TunnelId, Arc<Served>)> {
+        let wanted = self.wanted.load();
+        let (id, tunnel) = wanted.iter().find(|(_, tunnel)| tunnel.name == *name)?;
+        Some((*id, Arc::clone(tunnel)))
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Arc<Wanted> {
+        self.wanted.load_full()
+    }
+
+    /// Counts the changes, for those who follow them.
+    pub(crate) fn revision(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Adds one. `None` if there is one with its name, or no id is left.
+    pub(crate) fn add(&self, tunnel: Served) -> Option<TunnelId> {
+        let mut changing = self.changing();
+        if self.named(&tunnel.name).is_some() {
+            return None;
+        }
+        let id = changing.next;
+        changing.next = TunnelId(id.0.checked_add(1)?);
+        self.change(|wanted| wanted.insert(id, Arc::new(tunnel)));
+        Some(id)
+    }
+
+    /// Takes one away; open requests go on.
+    pub(crate) fn remove(&self, id: TunnelId) {
+        let mut changing = self.changing();
+        if let Some(tunnel) = self.get(id) {
+            changing.gone.push(tunnel.name.clone());
+            self.change(|wanted| wanted.remove(&id));
+        }
+    }
+
+    /// The names that the server is to be told to give free, each once.
+    pub(crate) fn take_gone(&self) -> Vec<Name> {
+        std::mem::take(&mut self.changing().gone)
+    }
+
+    /// The caller holds the lock.
+    fn change<T>(&self, change: impl FnOnce(&mut Wanted) -> T) {
+        let mut wanted = Wanted::clone(&self.wanted.load());
+        change(&mut wanted);
+        self.wanted.store(Arc::new(wanted));
+        self.revision.send_modify(|revision| *revision += 1);
+    }
+
+    fn changing(&self) -> MutexGuard<'_, Changing> {
+        self.changing
+            .lock()
+            .expect("nothing panics under this lock")
+    }
+}
