@@ -201,7 +201,7 @@ impl Client {
             None => Comeback::in_memory(),
         };
         let tunnels = config.tunnels.into_iter();
-        let tunnels = tunnels.map(|tunnel| Served::new(tunnel, false, &tasks));
+        let tunnels = tunnels.map(|tunnel| Served::new(tunnel, None, &tasks));
         let tunnels = Tunnels::new(tunnels.collect::<Result<_, LocalError>>()?);
         Ok(Self {
             shared: Arc::new(Shared {

@@ -20,7 +20,9 @@ use tracing::debug;
 use crate::client::Shared;
 use crate::inspect::{Arrival, Direction, Heard, Origin, Recorder, Recording, Tap};
 use crate::local::explain::refusal::{self, Looked, Refusal};
-use crate::local::{Explanation, Lead, Local, LocalBody, RequestBody, Switch, Switched, Trouble};
+use crate::local::{
+    Explanation, Lead, Local, LocalBody, RequestBody, Switch, Switched, Trouble, upgrade,
+};
 use crate::requests::{Hint, Seen, Witness};
 use crate::tunnels::Served;
 
@@ -215,9 +217,8 @@ impl Sight {
         Self {
             at: SystemTime::now(),
             began: Instant::now(),
-            // An upgrade came as another method than it travels as.
             method: match request.method() {
-                &Method::CONNECT => Method::GET,
+                &Method::CONNECT => upgrade::method(request.headers()),
                 method => method.clone(),
             },
             uri: request.uri().clone(),
@@ -251,14 +252,12 @@ fn record(
     let held = request.headers_mut().remove(stream::HELD);
     let held = held.and_then(|micros| micros.to_str().ok()?.parse().ok());
     let (fields, protocol) = (request.headers(), request.extensions().get::<Protocol>());
-    let method = fields.get(stream::METHOD);
-    let method = method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
     recorder.begin(&Arrival {
         tunnel: &tunnel.name,
         at: sight.at,
         began: sight.began,
         origin: Origin::Visitor,
-        method: method.as_ref().unwrap_or(&sight.method),
+        method: &sight.method,
         uri: &sight.uri,
         version: request.version(),
         fields,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::id::TunnelId;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use crate::client::{Shared, Tunnel};
@@ -44,6 +44,9 @@ pub enum OpenError {
     /// The server does not want it.
     #[error("{0}")]
     Refused(String),
+    /// Somebody has closed it again.
+    #[error("the tunnel {0} was closed before it was open")]
+    Closed(Name),
     /// The server has not answered, or there is no link to it.
     #[error("the server has not answered within {} s", LIMIT.as_secs())]
     Unanswered,
@@ -75,80 +78,81 @@ impl Opener {
     ///
     /// Cancel safety: a tunnel that is not yet open is not wanted any more.
     pub async fn open(&self, tunnel: Tunnel) -> Result<OnlineTunnel, OpenError> {
-        let name = tunnel.name.clone();
+        let (name, target) = (tunnel.name.clone(), tunnel.target.to_string());
+        let (asker, answer) = oneshot::channel();
         let added = {
             let client = self.client.upgrade().ok_or(OpenError::Ended)?;
-            let served = Served::new(tunnel, true, &client.tasks)?;
+            let served = Served::new(tunnel, Some(asker), &client.tasks)?;
             let id = client.tunnels.add(served);
             let id = id.ok_or_else(|| OpenError::Exists(name.clone()))?;
-            Added(Some((Weak::clone(&self.client), id)))
-        };
-        let mut status = self.status.clone();
-        let answered = async {
-            loop {
-                if let Some(answer) = answer(&status.borrow_and_update(), &name) {
-                    return answer;
-                }
-                status.changed().await.map_err(|_| OpenError::Ended)?;
+            Added {
+                client: Weak::clone(&self.client),
+                id,
+                stays: false,
             }
         };
-        let online = timeout(LIMIT, answered).await;
-        let online = online.unwrap_or(Err(OpenError::Unanswered))?;
-        added.keep();
-        Ok(online)
+        let mut status = self.status.clone();
+        let url = tokio::select! {
+            answer = timeout(LIMIT, answer) => match answer {
+                Ok(Ok(answer)) => answer.map_err(OpenError::Refused),
+                Ok(Err(_)) => Err(OpenError::Closed(name.clone())),
+                Err(_) => Err(OpenError::Unanswered),
+            },
+            // Also when the client is gone.
+            _ = status.wait_for(|status| ends(&status.state)) => Err(OpenError::Ended),
+        }?;
+        Ok(OnlineTunnel {
+            id: added.stays(),
+            name,
+            url,
+            target,
+        })
     }
 
     /// Closes a tunnel, also one that the client was started with: its name is given back, and open requests
-    /// go on. Returns when no visitor can come any more.
+    /// go on. Returns when no visitor can come any more and the status says so.
     ///
     /// Cancel safety: it closes all the same.
     pub async fn close(&self, name: &Name) -> Result<(), OpenError> {
-        {
+        let id = {
             let client = self.client.upgrade().ok_or(OpenError::Ended)?;
             let known = client.tunnels.named(name);
             let (id, _) = known.ok_or_else(|| OpenError::NoTunnel(name.clone()))?;
             client.tunnels.remove(id);
-        }
+            id
+        };
         let mut status = self.status.clone();
-        let gone = status.wait_for(|status| {
-            let mut online = status.online.iter();
-            online.all(|tunnel| tunnel.name != *name)
-        });
-        // No visitor reaches it from now on anyhow; all that is late is the news.
+        let gone = status.wait_for(|status| status.online.iter().all(|tunnel| tunnel.id != id));
+        // No visitor reaches the app from now on anyhow; all that can be late is the news.
         let _ = timeout(LIMIT, gone).await;
         Ok(())
     }
 }
 
-/// What the server says of a tunnel, if it has said something.
-fn answer(status: &Status, name: &Name) -> Option<Result<OnlineTunnel, OpenError>> {
-    if let State::Leaving | State::Ended { .. } = status.state {
-        return Some(Err(OpenError::Ended));
-    }
-    let mut online = status.online.iter();
-    if let Some(tunnel) = online.find(|tunnel| tunnel.name == *name) {
-        return Some(Ok(tunnel.clone()));
-    }
-    let mut refused = status.refused.iter();
-    let refused = refused.find(|tunnel| tunnel.name == *name)?;
-    Some(Err(OpenError::Refused(refused.reason.clone())))
+fn ends(state: &State) -> bool {
+    matches!(state, State::Leaving | State::Ended { .. })
 }
 
-/// A tunnel that goes again, unless somebody keeps it.
-struct Added(Option<(Weak<Shared>, TunnelId)>);
+/// A tunnel that goes again, unless it is to stay.
+struct Added {
+    client: Weak<Shared>,
+    id: TunnelId,
+    stays: bool,
+}
 
 impl Added {
-    fn keep(mut self) {
-        self.0 = None;
+    fn stays(mut self) -> TunnelId {
+        self.stays = true;
+        self.id
     }
 }
 
 impl Drop for Added {
     fn drop(&mut self) {
-        if let Some((client, id)) = self.0.take()
-            && let Some(client) = client.upgrade()
+        if !self.stays
+            && let Some(client) = self.client.upgrade()
         {
-            client.tunnels.remove(id);
+            client.tunnels.remove(self.id);
         }
     }
 }

@@ -175,6 +175,8 @@ struct Lines {
     opening: Opening,
     /// What has been said of the client so far.
     shown: Status,
+    /// The tunnels that have been said to be there.
+    open: Vec<OnlineTunnel>,
     been_ready: bool,
     text: String,
 }
@@ -186,6 +188,7 @@ impl Lines {
             form,
             opening,
             shown: Status::default(),
+            open: Vec::new(),
             been_ready: false,
             text: String::new(),
         }
@@ -199,8 +202,10 @@ impl Lines {
 
     fn status(&mut self, mut status: Status) {
         let shown = std::mem::replace(&mut self.shown, status.clone());
+        if status.state == State::Online {
+            self.closed(&status);
+        }
         if status.state == shown.state {
-            self.closed(&shown, &status);
             // A name that is refused once more is no news.
             let known = |refused: &RefusedTunnel| {
                 let mut before = shown.refused.iter();
@@ -225,9 +230,11 @@ impl Lines {
             }
         }
         let words = &self.opening.words;
+        // Those that came later have no word, and stand behind the others.
+        let place = |tunnel: &OnlineTunnel| words.get_index_of(&tunnel.name);
         status
             .online
-            .sort_by_key(|tunnel| words.get_index_of(&tunnel.name));
+            .sort_by_key(|tunnel| place(tunnel).unwrap_or(usize::MAX));
         for tunnel in &status.online {
             self.ready(tunnel, status.session.as_ref());
         }
@@ -276,7 +283,9 @@ impl Lines {
     }
 
     fn ready(&mut self, tunnel: &OnlineTunnel, session: Option<&SessionStatus>) {
-        let OnlineTunnel { name, url, target } = tunnel;
+        let OnlineTunnel {
+            name, url, target, ..
+        } = tunnel;
         let word = self.opening.words.get(name).map(String::as_str);
         let line = match (self.form, word) {
             (Form::Plain, Some(word)) => format!("Forwarding  {url} -> {target} ({word})"),
@@ -318,13 +327,14 @@ impl Lines {
     }
 
     /// Tells which tunnels are gone.
-    fn closed(&mut self, before: &Status, now: &Status) {
+    fn closed(&mut self, now: &Status) {
+        let before = std::mem::replace(&mut self.open, now.online.clone());
         let is_there = |name: &Name| {
             let mut online = now.online.iter();
             let mut refused = now.refused.iter();
             online.any(|tunnel| tunnel.name == *name) || refused.any(|one| one.name == *name)
         };
-        for OnlineTunnel { name, url, .. } in &before.online {
+        for OnlineTunnel { name, url, .. } in &before {
             if is_there(name) {
                 continue;
             }
@@ -341,6 +351,7 @@ impl Lines {
     }
 
     fn no_tunnels(&mut self) {
+        self.been_ready = true;
         let web = self.opening.web.as_deref();
         let line = match (self.form, web) {
             (Form::Plain, Some(web)) => {
@@ -533,6 +544,8 @@ fn shortened(path: &str, has_query: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ngrnotok_common::id::TunnelId;
+
     use super::*;
 
     /// What is said of states that follow one another.
@@ -565,6 +578,7 @@ mod tests {
             online: online
                 .iter()
                 .map(|name| OnlineTunnel {
+                    id: TunnelId(0),
                     name: name.parse().unwrap(),
                     url: format!("https://{name}.tunnel.test"),
                     target: "http://localhost:3000".into(),
@@ -605,6 +619,10 @@ mod tests {
             online(&["web", "shop"], &[]),
             online(&["web"], &["shop"]),
             online(&["web"], &[]),
+            Status {
+                state: State::Draining,
+                ..Status::default()
+            },
             online(&[], &[]),
         ];
         assert_eq!(
@@ -614,11 +632,22 @@ mod tests {
              Forwarding  https://web.tunnel.test -> http://localhost:3000\n\
              Forwarding  https://shop.tunnel.test -> http://localhost:3000\n\
              Refused     shop: it is taken; asking again now\n\
-             Closed      https://web.tunnel.test\n"
+             Session     the server asks for another connection\n\
+             Closed      https://web.tunnel.test\n\
+             Session     online (account )\n\
+             Forwarding  nothing\n"
         );
         assert_eq!(
             events(&states),
-            ["no_tunnels", "ready", "ready", "refused", "closed"]
+            [
+                "no_tunnels",
+                "ready",
+                "ready",
+                "refused",
+                "draining",
+                "closed",
+                "no_tunnels"
+            ]
         );
     }
 

@@ -1,7 +1,7 @@
 //! What state the client is in: one value that lines, panel and API all watch.
 
 use ngrnotok_common::hostname::Name;
-use ngrnotok_common::id::SessionId;
+use ngrnotok_common::id::{SessionId, TunnelId};
 use ngrnotok_common::link::ping::Latency;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -64,6 +64,8 @@ pub struct SessionStatus {
 /// A tunnel that visitors can reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnlineTunnel {
+    /// No other tunnel of this client has it, not even a later one of the same name.
+    pub id: TunnelId,
     /// Its name.
     pub name: Name,
     /// Where visitors go.
@@ -159,6 +161,7 @@ mod tests {
 
     fn tunnel() -> OnlineTunnel {
         OnlineTunnel {
+            id: TunnelId(0),
             name: "app".parse().unwrap(),
             url: "https://app.tunnel.test".into(),
             target: "http://localhost:3000".into(),

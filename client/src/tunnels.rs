@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwap;
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::id::TunnelId;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::client::{Pool, Tunnel};
@@ -20,21 +20,14 @@ use crate::local::{Local, LocalError};
 pub(crate) struct Tunnels {
     /// Read by every request, changed by hand.
     wanted: ArcSwap<Wanted>,
-    /// Held by whoever changes them.
-    changing: Mutex<Changing>,
+    /// The next id, held by whoever changes them.
+    next: Mutex<TunnelId>,
     /// Counts the changes.
     revision: watch::Sender<u64>,
 }
 
 /// What is wanted, in the order of the ids.
 pub(crate) type Wanted = BTreeMap<TunnelId, Arc<Served>>;
-
-#[derive(Debug)]
-struct Changing {
-    next: TunnelId,
-    /// Names that are not wanted any more, and the server has not been told so.
-    gone: Vec<Name>,
-}
 
 /// A tunnel with its way to the local app.
 #[derive(Debug)]
@@ -44,21 +37,38 @@ pub(crate) struct Served {
     pub(crate) pool: Option<Pool>,
     /// It came while the client ran: that the server refuses it is no reason to end.
     pub(crate) is_extra: bool,
+    asker: Mutex<Option<Asker>>,
 }
 
+/// Hears the URL of a tunnel, or why the server does not want it.
+pub(crate) type Asker = oneshot::Sender<Result<String, String>>;
+
 impl Served {
-    /// The way to the local app of a tunnel; its connections run on `tasks`.
+    /// The way to the local app of a tunnel; its connections run on `tasks`. With somebody who asks for it, it
+    /// is an extra one.
     pub(crate) fn new(
         tunnel: Tunnel,
-        is_extra: bool,
+        asker: Option<Asker>,
         tasks: &TaskTracker,
     ) -> Result<Self, LocalError> {
         Ok(Self {
             local: Local::new(tunnel.target, tunnel.options, tasks.clone())?,
             name: tunnel.name,
             pool: tunnel.pool,
-            is_extra,
+            is_extra: asker.is_some(),
+            asker: Mutex::new(asker),
         })
+    }
+
+    /// Tells who has asked for it what the server says. False if nobody waits for that, any more or ever.
+    pub(crate) fn answer(&self, answer: Result<String, String>) -> bool {
+        let asker = self.take_asker();
+        asker.is_some_and(|asker| asker.send(answer).is_ok())
+    }
+
+    fn take_asker(&self) -> Option<Asker> {
+        let mut asker = self.asker.lock().expect("nothing panics under this lock");
+        asker.take()
     }
 }
 
@@ -73,10 +83,7 @@ impl Tunnels {
         let next = next.map_or(TunnelId(0), |(last, _)| TunnelId(last.0 + 1));
         Self {
             wanted: ArcSwap::from_pointee(wanted),
-            changing: Mutex::new(Changing {
-                next,
-                gone: Vec::new(),
-            }),
+            next: Mutex::new(next),
             revision: watch::Sender::new(0),
         }
     }
@@ -105,41 +112,39 @@ impl Tunnels {
 
     /// Adds one. `None` if there is one with its name, or no id is left.
     pub(crate) fn add(&self, tunnel: Served) -> Option<TunnelId> {
-        let mut changing = self.changing();
+        let mut next = self.changing();
         if self.named(&tunnel.name).is_some() {
             return None;
         }
-        let id = changing.next;
-        changing.next = TunnelId(id.0.checked_add(1)?);
-        self.change(|wanted| wanted.insert(id, Arc::new(tunnel)));
+        let id = *next;
+        *next = TunnelId(id.0.checked_add(1)?);
+        self.change(|wanted| {
+            wanted.insert(id, Arc::new(tunnel));
+        });
         Some(id)
     }
 
     /// Takes one away; open requests go on.
     pub(crate) fn remove(&self, id: TunnelId) {
-        let mut changing = self.changing();
+        let _changing = self.changing();
         if let Some(tunnel) = self.get(id) {
-            changing.gone.push(tunnel.name.clone());
-            self.change(|wanted| wanted.remove(&id));
+            // Whoever waits for it learns that it is gone.
+            drop(tunnel.take_asker());
+            self.change(|wanted| {
+                wanted.remove(&id);
+            });
         }
     }
 
-    /// The names that the server is to be told to give free, each once.
-    pub(crate) fn take_gone(&self) -> Vec<Name> {
-        std::mem::take(&mut self.changing().gone)
-    }
-
     /// The caller holds the lock.
-    fn change<T>(&self, change: impl FnOnce(&mut Wanted) -> T) {
+    fn change(&self, change: impl FnOnce(&mut Wanted)) {
         let mut wanted = Wanted::clone(&self.wanted.load());
         change(&mut wanted);
         self.wanted.store(Arc::new(wanted));
         self.revision.send_modify(|revision| *revision += 1);
     }
 
-    fn changing(&self) -> MutexGuard<'_, Changing> {
-        self.changing
-            .lock()
-            .expect("nothing panics under this lock")
+    fn changing(&self) -> MutexGuard<'_, TunnelId> {
+        self.next.lock().expect("nothing panics under this lock")
     }
 }

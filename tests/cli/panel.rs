@@ -223,6 +223,23 @@ fn requests_are_listed_looked_into_and_sent_again() {
 }
 
 #[test]
+fn a_panic_leaves_the_terminal_as_it_was_and_is_told_there() {
+    run(async {
+        let scratch = Scratch::new();
+        let Some(terminal) = Terminal::open(&scratch).await else {
+            return;
+        };
+        let line = format!("{}; echo \"code $?\"", env!("CARGO_BIN_EXE_cli-panics"));
+        terminal.types(&line);
+        let screen = terminal.shows("\ncode 101").await;
+        for words in ["a thread is tired", "all is tired"] {
+            assert!(screen.contains(words), "{screen}");
+        }
+        terminal.is_restored().await;
+    });
+}
+
+#[test]
 fn plain_stays_plain_on_a_terminal() {
     run(async {
         let scratch = Scratch::new();

@@ -205,24 +205,125 @@ fn an_open_request_outlives_its_tunnel() {
 }
 
 #[test]
-fn a_server_gives_back_what_is_not_bound_without_a_word() {
+fn a_server_gives_back_what_is_bound_and_nothing_else() {
     run(async {
         let world = World::plan().start().await;
         let mut client = RawClient::open(&world).await;
         client.say(HELLO);
-        for line in [
-            r#"{"t":"unbind","name":"app"}"#,
-            r#"{"t":"unbind","name":"No name"}"#,
-        ] {
-            client.say(line);
-        }
+        client.say(r#"{"t":"unbind","id":1}"#);
         client.bind(1, "http", "app");
         assert_eq!(client.hear().await["t"], "welcome");
         assert_eq!(client.hear().await["t"], "bound");
-        client.say(r#"{"t":"unbind","name":"app"}"#);
-        client.bind(2, "http", "app");
+        // Another word for the same name.
+        client.bind(2, "http", "app.tunnel.test");
+        assert_eq!(client.hear().await["code"], "name_taken");
+        client.say(r#"{"t":"unbind","id":2}"#);
+        client.bind(3, "http", "shop");
+        assert_eq!(client.hear().await["t"], "bound");
+        assert_eq!(world.names(), 2, "what was refused is not given back");
+        client.say(r#"{"t":"unbind","id":1}"#);
+        client.bind(4, "http", "app");
         let bound = client.hear().await;
-        assert_eq!((&bound["t"], &bound["id"]), (&"bound".into(), &2.into()));
-        assert_eq!(world.names(), 1);
+        assert_eq!((&bound["t"], &bound["id"]), (&"bound".into(), &4.into()));
+    });
+}
+
+#[test]
+fn who_comes_back_gives_free_what_is_not_wanted_any_more() {
+    run(async {
+        let world = World::plan().start().await;
+        let mut client = RawClient::open(&world).await;
+        client.say(HELLO);
+        client.bind(0, "http", "app");
+        client.bind(1, "http", "shop");
+        let welcome = client.hear().await;
+        for _ in 0..2 {
+            assert_eq!(client.hear().await["t"], "bound");
+        }
+        let mut back = RawClient::open(&world).await;
+        back.come_back(&welcome, false);
+        back.bind(0, "http", "app");
+        back.say(r#"{"t":"release"}"#);
+        assert_eq!(back.hear().await["t"], "welcome");
+        assert_eq!(back.hear().await["t"], "bound");
+        eventually("the other name to be free", async || world.names() == 1).await;
+        // What is late on the old link changes nothing.
+        client.say(r#"{"t":"unbind","id":0}"#);
+        client.say(r#"{"t":"release"}"#);
+        back.bind(2, "http", "last");
+        assert_eq!(back.hear().await["t"], "bound");
+        assert_eq!(world.names(), 2);
+    });
+}
+
+#[test]
+fn what_is_closed_while_there_is_no_link_is_free_once_there_is_one() {
+    run(async {
+        let world = World::plan().start().await;
+        let app = Origin::saying("the app").await;
+        let relay = Relay::to(world.gate()).await;
+        let mut config = world.client("app", app.target());
+        config.connector = relay.connector(&world);
+        let mut client = RunningClient::start(config).await.unwrap();
+        client.opener.open(to(&app, "shop")).await.unwrap();
+        relay.silence_the_old();
+        client.opener.close(&name("shop")).await.unwrap();
+        relay.break_one();
+        client
+            .is("offline", |status| status.online.is_empty())
+            .await;
+        assert_eq!(world.names(), 2, "the session still has it");
+        client
+            .is("online", |status| !status.online.is_empty())
+            .await;
+        eventually("the name to be free", async || world.names() == 1).await;
+    });
+}
+
+#[test]
+fn another_word_for_a_tunnel_that_there_is_does_it_no_harm() {
+    run(async {
+        let world = World::plan().start().await;
+        let app = Origin::saying("the app").await;
+        let client = world.join("app", &app).await;
+        let alias = client.opener.open(to(&app, "app.tunnel.test")).await;
+        assert!(matches!(alias, Err(OpenError::Refused(_))), "{alias:?}");
+        // The server has heard all of it.
+        client.opener.open(to(&app, "last")).await.unwrap();
+        assert_eq!(at(&world, "app").await, "the app");
+    });
+}
+
+#[test]
+fn a_tunnel_that_is_closed_before_it_is_open_does_not_open() {
+    run(async {
+        let world = World::plan().start().await;
+        let app = Origin::saying("the app").await;
+        let client = world.join("app", &app).await;
+        let shop = name("shop");
+        let (opened, closed) = tokio::join!(
+            client.opener.open(to(&app, "shop")),
+            client.opener.close(&shop),
+        );
+        assert!(matches!(opened, Err(OpenError::Closed(_))), "{opened:?}");
+        closed.unwrap();
+        client.opener.open(to(&app, "shop")).await.unwrap();
+        assert_eq!(at(&world, "shop").await, "the app");
+    });
+}
+
+#[test]
+fn several_links_have_the_tunnels_in_common() {
+    run(async {
+        let world = World::plan().start().await;
+        let app = Origin::saying("the app").await;
+        let mut config = world.client("app", app.target());
+        config.links = std::num::NonZeroUsize::new(2).unwrap();
+        let client = RunningClient::start(config).await.unwrap();
+        client.opener.open(to(&app, "shop")).await.unwrap();
+        assert_eq!(at(&world, "shop").await, "the app");
+        client.opener.close(&name("shop")).await.unwrap();
+        assert_eq!(at(&world, "shop").await, "404 tunnel_not_found");
+        assert_eq!(at(&world, "app").await, "the app");
     });
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use http::Request;
+use http::{Method, Request};
 use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
+use ngrnotok::requests::Happening;
 use ngrnotok_tests::body::empty;
 use ngrnotok_tests::origin::Origin;
 use ngrnotok_tests::visitor::Via;
@@ -113,6 +114,30 @@ fn bytes_go_both_ways_after_an_upgrade() {
             }
             assert!(!head.contains("ngrnotok-"), "{head}");
         }
+    });
+}
+
+#[test]
+fn an_upgrade_is_shown_with_the_method_that_it_came_with() {
+    run(async {
+        let app = Origin::raw(async |mut wire| {
+            let head = wire.head().await;
+            assert!(head.starts_with("OPTIONS /socket "), "{head}");
+            wire.say(AGREE.replace("websocket", "chat")).await;
+            while wire.next().await.is_some() {}
+        });
+        let world = World::plan().start().await;
+        let mut client = world.join("app", &app.await).await;
+        let mut wire = world.wire(Via::Http1, "app").await;
+        let ask = ASK.replace("websocket", "chat").replace("GET ", "OPTIONS ");
+        wire.say(ask).await;
+        let head = soon("the switch", wire.head()).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        let seen = soon("the news of it", client.requests.next()).await;
+        let Some(Happening::Request(seen)) = seen else {
+            panic!("{seen:?}");
+        };
+        assert_eq!((seen.method, seen.status.as_u16()), (Method::OPTIONS, 101));
     });
 }
 

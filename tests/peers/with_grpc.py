@@ -1,8 +1,10 @@
 """gRPC's C core as visitor and as local app."""
 
+import json
 import os
 import threading
 import time
+import urllib.request
 from concurrent import futures
 from contextlib import contextmanager
 
@@ -216,6 +218,23 @@ CASES = [
 ]
 
 
+def inspected(web, visitor):
+    def ask(path):
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(web + path, timeout=5) as answer:
+            return json.load(answer)
+
+    same(list(visitor.both("Mirror")(iter([b"abc", b"de"]), timeout=5)), [b"cba", b"ed"])
+    while True:
+        newest = ask("api/exchanges?limit=1")["exchanges"][0]
+        if newest["state"] != "open":
+            break
+    same((newest["kind"], newest["path"], newest["messages"]), ("grpc", "/peer.Peer/Mirror", 4))
+    whole = ask(f"api/exchanges/{newest['id']}")
+    said = sorted((message["from"], message["text"]) for message in whole["message_list"])
+    same(said, [("app", "cba"), ("app", "ed"), ("visitor", "abc"), ("visitor", "de")])
+    same({"name": "grpc-status", "value": "0"} in whole["answer"]["trailers"], True)
+
+
 @contextmanager
 def grpc_app():
     app = grpc.server(futures.ThreadPoolExecutor(64), options=LIMITS)
@@ -240,9 +259,11 @@ def run(report):
         target = ["-p", port, "--local-protocol", "h2c"]
         with grpc.insecure_channel(f"127.0.0.1:{port}", LIMITS) as channel:
             matrix(report, "direct", channel)
-        with tunnel.embedded(target) as found:
+        with tunnel.embedded(target, "--web", "127.0.0.1:0") as found:
             with grpc.insecure_channel(f"127.0.0.1:{found.port}", LIMITS) as channel:
                 matrix(report, "tunnelled, h2c visitor", channel)
+                web = found.event("ready")["web"]
+                report.check("grpc messages, both ways, in the inspector", lambda: inspected(web, Visitor(channel)))
         with tunnel.with_server(target) as found, over_tls(found) as channel:
             matrix(report, "tunnelled, TLS visitor", channel)
 

@@ -11,7 +11,9 @@ use http::{Method, StatusCode, Version};
 use ngrnotok_common::hostname::Name;
 use tokio::time::Instant;
 
-use super::exchange::{Direction, Exchange, ExchangeId, Kind, Message, Origin, State, Timing};
+use super::exchange::{
+    Direction, Exchange, ExchangeId, Kind, Message, MessageKind, Origin, State, Timing,
+};
 use super::look::{Half, Look, Run};
 use super::pieces::{Capture, Fields};
 use super::reader::Reader;
@@ -36,7 +38,7 @@ impl Slot {
         }
     }
 
-    /// Held for a moment and never together with another one.
+    /// Held for a moment: never together with that of another slot, and behind that of the ring if with it.
     pub(super) fn lock(&self) -> MutexGuard<'_, Option<Kept>> {
         self.kept.lock().expect("nothing panics under this lock")
     }
@@ -72,6 +74,19 @@ impl Facts {
             kind: Kind::Plain,
             messages_gone: 0,
         }
+    }
+
+    /// What they take in memory elsewhere.
+    pub(super) fn apart(&self) -> usize {
+        let state = match &self.state {
+            State::Broken(why) | State::Trouble(_, why) => why.len(),
+            _ => 0,
+        };
+        let kind = match &self.kind {
+            Kind::Upgraded(protocol) => protocol.len(),
+            _ => 0,
+        };
+        self.tunnel.as_str().len() + self.method.as_str().len() + state + kind
     }
 }
 
@@ -216,7 +231,7 @@ impl Kept {
     fn measured(&self) -> usize {
         let answer = self.answer.as_ref().map_or(0, |answer| answer.half.size());
         let readers = self.readers.iter().flatten().map(|reader| reader.size());
-        BASE + self.facts.tunnel.as_str().len()
+        BASE + self.facts.apart()
             + self.uri.len()
             + self.request.size()
             + answer
@@ -278,7 +293,11 @@ impl KeptHalf {
 /// Messages are kept up to this much even where bodies are hardly kept at all: 16 KiB.
 const MESSAGES_AT_LEAST: usize = 16 * 1024;
 
-/// What a message counts for. Its place is counted twice, for a queue grows by doubling.
+/// What a message counts for besides its place: what it says, and what that takes in memory anyway.
 fn size_of_message(message: &Message) -> usize {
-    message.payload.bytes.len() + 32
+    let words = match &message.kind {
+        MessageKind::Event { event, id } => event.len() + id.len(),
+        _ => 0,
+    };
+    message.payload.bytes.len() + words + 32
 }

@@ -41,6 +41,8 @@ struct Section {
     bytes: Vec<u8>,
     /// What lies elsewhere, in bytes.
     apart: usize,
+    /// The smallest number.
+    oldest: Option<ExchangeId>,
 }
 
 #[derive(Debug)]
@@ -87,7 +89,7 @@ impl Log {
     }
 
     /// Adds an exchange.
-    pub(super) fn push(&mut self, kept: Kept) -> Place {
+    pub(super) fn push(&mut self, id: ExchangeId, kept: Kept) -> Place {
         if self
             .sections
             .back()
@@ -103,7 +105,7 @@ impl Log {
         let last = self.sections.back_mut().expect("there is one");
         self.size -= last.size();
         let index = last.done.len() as u32;
-        last.push(kept);
+        last.push(id, kept);
         self.size += last.size();
         Place {
             section: self.first + self.sections.len() as u64 - 1,
@@ -120,6 +122,11 @@ impl Log {
     /// Whether an exchange is still there.
     pub(super) fn has(&self, place: Place) -> bool {
         place.section >= self.first
+    }
+
+    /// The smallest number among those that will be forgotten next.
+    pub(super) fn oldest(&self) -> Option<ExchangeId> {
+        self.sections.front()?.oldest
     }
 
     /// Forgets those that have been over for the longest time. False if there is none.
@@ -139,7 +146,7 @@ impl Section {
         Self {
             done: Vec::with_capacity(self.done.len() + self.done.len() / 8),
             bytes: Vec::with_capacity(self.bytes.len() + self.bytes.len() / 8),
-            apart: 0,
+            ..Self::default()
         }
     }
 
@@ -154,8 +161,9 @@ impl Section {
             + self.apart
     }
 
-    fn push(&mut self, kept: Kept) {
-        self.apart += kept.messages_memory();
+    fn push(&mut self, id: ExchangeId, kept: Kept) {
+        self.oldest = Some(self.oldest.map_or(id, |oldest| oldest.min(id)));
+        self.apart += kept.messages_memory() + kept.facts.apart();
         let uri = self.write(kept.uri.as_bytes());
         let request = self.half(kept.request);
         let answer = kept.answer;

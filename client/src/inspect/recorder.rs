@@ -266,11 +266,12 @@ impl Recorder {
                 revision,
                 changed: Vec::new(),
                 oldest: ExchangeId(0),
+                older: Vec::new(),
             };
         };
         // Before the look at the exchanges: what changes meanwhile is told once more the next time.
         let now = records.revision.load(Ordering::Acquire);
-        let (changed, oldest) = {
+        let (changed, (oldest, older)) = {
             let ring = records.ring();
             let changed = ring.entries.iter().filter(|entry| match &entry.at {
                 At::Over { changed, .. } => *changed > revision,
@@ -289,6 +290,7 @@ impl Recorder {
                 .filter_map(|id| records.look(id, |look| look.summary()))
                 .collect(),
             oldest,
+            older,
         }
     }
 }
@@ -304,16 +306,21 @@ impl Ring {
         self.entries.get_mut(place).filter(|entry| entry.id == id)
     }
 
-    fn oldest(&self) -> ExchangeId {
+    /// The number before which all are gone, but for those that are named: they have not been over for as long
+    /// as others of their age.
+    fn oldest(&self) -> (ExchangeId, Vec<ExchangeId>) {
         let first = self.entries.front().map(|entry| entry.id);
-        first.unwrap_or(ExchangeId(self.next))
+        let first = self.log.oldest().or(first);
+        let oldest = first.unwrap_or(ExchangeId(self.next));
+        let ids = self.entries.iter().map(|entry| entry.id);
+        (oldest, ids.take_while(|id| *id < oldest).collect())
     }
 
     /// Looks at an exchange, if it is still there.
-    fn look<T>(&self, entry: &Entry, look: impl FnOnce(&Look<'_>) -> T) -> Option<T> {
+    fn look<T>(&self, entry: &Entry, look: impl FnOnce(Look<'_>) -> T) -> Option<T> {
         match &entry.at {
-            At::Open(slot) => slot.lock().as_ref().map(|kept| look(&kept.look(entry.id))),
-            At::Over { place, .. } => Some(look(&self.log.get(entry.id, *place)?)),
+            At::Open(slot) => slot.lock().as_ref().map(|kept| look(kept.look(entry.id))),
+            At::Over { place, .. } => Some(look(self.log.get(entry.id, *place)?)),
         }
     }
 }
@@ -340,7 +347,21 @@ impl Records {
     }
 
     /// Looks at an exchange, if it is still there.
-    pub(super) fn look<T>(&self, id: ExchangeId, look: impl FnOnce(&Look<'_>) -> T) -> Option<T> {
+    pub(super) fn look<T>(&self, id: ExchangeId, mut look: impl FnMut(Look<'_>) -> T) -> Option<T> {
+        let slot = {
+            let ring = self.ring();
+            let entry = ring.entries.get(ring.place(id))?;
+            match &entry.at {
+                _ if entry.id != id => return None,
+                // One that goes on can be looked at while others begin and end.
+                At::Open(slot) => Arc::clone(slot),
+                At::Over { .. } => return ring.look(entry, look),
+            }
+        };
+        if let Some(kept) = slot.lock().as_ref() {
+            return Some(look(kept.look(id)));
+        }
+        // It has just ended.
         let ring = self.ring();
         let entry = ring.entries.get(ring.place(id))?;
         (entry.id == id).then(|| ring.look(entry, look))?
@@ -355,9 +376,10 @@ impl Records {
     /// Adds an exchange that goes on, as the newest.
     pub(super) fn add(self: &Arc<Self>, mut kept: Kept) -> Arc<Slot> {
         kept.count(&self.size);
-        kept.changed = self.next_revision();
         let slot = {
             let mut ring = self.ring();
+            // Whoever has heard of this revision must find the exchange.
+            kept.changed = self.next_revision();
             let id = ExchangeId(ring.next);
             let slot = Arc::new(Slot::new(id, self, kept));
             ring.next += 1;
@@ -401,7 +423,7 @@ impl Records {
                 return;
             };
             change(&mut kept);
-            let place = ring.log.push(kept);
+            let place = ring.log.push(slot.id, kept);
             let changed = self.next_revision();
             if let Some(entry) = ring.find(slot.id) {
                 entry.at = At::Over { place, changed };
@@ -417,7 +439,7 @@ impl Records {
     fn file(&self, id: ExchangeId, kept: Kept) {
         {
             let mut ring = self.ring();
-            let place = ring.log.push(kept);
+            let place = ring.log.push(id, kept);
             let changed = self.next_revision();
             let at = At::Over { place, changed };
             let before = ring.place(id);
@@ -457,14 +479,26 @@ impl Records {
             return;
         }
         let mut ring = self.ring();
+        let mut dropped = false;
         while too_much() && ring.log.drop_oldest() {
             self.count(&mut ring);
+            dropped = true;
         }
         let Ring { entries, log, .. } = &mut *ring;
-        entries.retain(|entry| match &entry.at {
-            At::Over { place, .. } => log.has(*place),
-            At::Open(slot) => !too_much() || self.forget(slot).is_none(),
-        });
+        if dropped {
+            entries.retain(|entry| match &entry.at {
+                At::Over { place, .. } => log.has(*place),
+                At::Open(_) => true,
+            });
+        }
+        // Nothing that is over is left.
+        while too_much()
+            && let Some(oldest) = entries.pop_front()
+        {
+            if let At::Open(slot) = oldest.at {
+                self.forget(&slot);
+            }
+        }
     }
 
     fn changed(&self) {

@@ -43,6 +43,8 @@ pub struct Changes {
     pub revision: u64,
     /// The exchanges that are new or have changed, oldest first.
     pub changed: Vec<Summary>,
-    /// All exchanges before this one are gone.
+    /// All exchanges before this one are gone, but for those in `older`.
     pub oldest: ExchangeId,
+    /// Those that have gone on for longer than others of their age.
+    pub older: Vec<ExchangeId>,
 }

@@ -19,7 +19,7 @@ mod pool;
 mod rewrite;
 mod target;
 mod trouble;
-mod upgrade;
+pub(crate) mod upgrade;
 mod webpack;
 
 pub use self::body::{Ready, RequestBody, Tapped};

@@ -3,7 +3,7 @@
 
 use data_encoding::BASE64;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use ngrnotok_common::headers;
 use ngrnotok_common::protocol::cause::Cause;
@@ -28,6 +28,13 @@ pub enum Switch {
     Refused(Response<LocalBody>),
 }
 
+/// An upgrade came as another method than it travels as.
+pub(crate) fn method(fields: &HeaderMap) -> Method {
+    let method = fields.get(stream::METHOD);
+    let method = method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+    method.unwrap_or(Method::GET)
+}
+
 impl Local {
     /// Asks the app to switch to `protocol`.
     ///
@@ -37,10 +44,8 @@ impl Local {
         mut request: Request<()>,
         protocol: &str,
     ) -> Result<Switch, Trouble> {
-        let method = request.headers_mut().remove(stream::METHOD);
-        *request.method_mut() = method
-            .and_then(|method| Method::from_bytes(method.as_bytes()).ok())
-            .unwrap_or(Method::GET);
+        *request.method_mut() = method(request.headers());
+        request.headers_mut().remove(stream::METHOD);
         let mut request = request.map(|()| RequestBody::none());
         if *self.target() == Target::Hello {
             let answer = self.exchange(&mut request, None).await;

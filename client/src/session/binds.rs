@@ -37,8 +37,10 @@ enum Stand {
     Open,
     /// Visitors can come, to this URL.
     Online(String),
-    /// No.
+    /// No. It is asked again.
     Refused(SessionError),
+    /// No, and whoever wanted it has heard so.
+    Declined,
     /// It owes us an answer, which nobody wants any more.
     Unwanted,
 }
@@ -63,35 +65,32 @@ impl<'a> Binds<'a> {
         }
     }
 
+    /// Asks for all names that are wanted, and lets the server forget what an earlier link wanted.
+    pub(super) async fn begin(
+        &mut self,
+        writer: &mut Writer<ClientMessage>,
+    ) -> Result<(), ControlError> {
+        self.follow(writer).await?;
+        writer.send(&ClientMessage::Release).await
+    }
+
     /// Asks for the names that are wanted and have not been asked for, and gives back those that are not
     /// wanted any more.
-    ///
-    /// A name that is given back while the link breaks may stay with the session as long as that lives.
     pub(super) async fn follow(
         &mut self,
         writer: &mut Writer<ClientMessage>,
     ) -> Result<(), ControlError> {
-        // First, for one of them may be wanted again.
-        for name in self.tunnels.take_gone() {
-            let name = name.to_string();
-            writer.send(&ClientMessage::Unbind { name }).await?;
-        }
         let wanted = self.tunnels.all();
-        self.asked.retain(|id, asked| {
-            if wanted.contains_key(id) {
-                return true;
-            }
-            self.checks.end(*id);
-            let is_open = matches!(asked.stand, Stand::Open | Stand::Unwanted);
-            asked.stand = Stand::Unwanted;
-            is_open
-        });
+        let gone = self.asked.keys().filter(|id| !wanted.contains_key(id));
+        // First, for one of the names may be wanted again.
+        for id in gone.copied().collect::<Vec<_>>() {
+            self.give_back(id, writer).await?;
+        }
         for (id, tunnel) in wanted.iter() {
             if self.asked.contains_key(id) {
                 continue;
             }
             writer.send(&bind(*id, tunnel)).await?;
-            self.checks.begin(*id, tunnel);
             let asked = Asked {
                 tunnel: Arc::clone(tunnel),
                 stand: Stand::Open,
@@ -99,6 +98,31 @@ impl<'a> Binds<'a> {
             self.asked.insert(*id, asked);
         }
         Ok(())
+    }
+
+    async fn give_back(
+        &mut self,
+        id: TunnelId,
+        writer: &mut Writer<ClientMessage>,
+    ) -> Result<(), ControlError> {
+        self.checks.end(id);
+        let Some(mut asked) = self.asked.remove(&id) else {
+            return Ok(());
+        };
+        let is_open = match asked.stand {
+            Stand::Open => true,
+            Stand::Online(_) => false,
+            Stand::Refused(_) | Stand::Declined => return Ok(()),
+            Stand::Unwanted => {
+                self.asked.insert(id, asked);
+                return Ok(());
+            }
+        };
+        if is_open {
+            asked.stand = Stand::Unwanted;
+            self.asked.insert(id, asked);
+        }
+        writer.send(&ClientMessage::Unbind { id }).await
     }
 
     /// Asks once more for those that were refused.
@@ -138,11 +162,16 @@ impl<'a> Binds<'a> {
 
     /// Notes that visitors can reach a tunnel.
     pub(super) fn bound(&mut self, id: TunnelId, url: String) -> Result<(), SessionError> {
-        let answered = self.answered(id);
-        let asked = answered.ok_or(SessionError::Protocol("bound a tunnel we did not ask for"))?;
-        if let Some(asked) = asked {
-            asked.stand = Stand::Online(url);
+        let asked = self.asked.get_mut(&id);
+        let asked = asked.ok_or(SessionError::Protocol("bound a tunnel we did not ask for"))?;
+        if let Stand::Unwanted = asked.stand {
+            // That it is to be given back has been said already.
+            self.asked.remove(&id);
+            return Ok(());
         }
+        self.checks.begin(id, &asked.tunnel);
+        asked.tunnel.answer(Ok(url.clone()));
+        asked.stand = Stand::Online(url);
         Ok(())
     }
 
@@ -155,11 +184,12 @@ impl<'a> Binds<'a> {
         message: String,
         is_first_try: bool,
     ) -> Result<(), SessionError> {
-        let answered = self.answered(id);
-        let asked = answered.ok_or(SessionError::Protocol("refused what we did not ask for"))?;
-        let Some(asked) = asked else {
+        let asked = self.asked.get_mut(&id);
+        let asked = asked.ok_or(SessionError::Protocol("refused what we did not ask for"))?;
+        if let Stand::Unwanted = asked.stand {
+            self.asked.remove(&id);
             return Ok(());
-        };
+        }
         let refusal = match code {
             RefusalCode::NameTaken => SessionError::NameTaken(message),
             RefusalCode::NameForbidden | RefusalCode::DomainUnverified => {
@@ -172,33 +202,29 @@ impl<'a> Binds<'a> {
         if !asked.tunnel.is_extra && (is_first_try || refusal.is_permanent()) {
             return Err(refusal);
         }
-        asked.stand = Stand::Refused(refusal);
+        asked.stand = match asked.tunnel.answer(Err(refusal.to_string())) {
+            true => Stand::Declined,
+            false => Stand::Refused(refusal),
+        };
         Ok(())
-    }
-
-    /// The one that the server has answered for; within it `None` where nobody wants it any more.
-    fn answered(&mut self, id: TunnelId) -> Option<Option<&mut Asked>> {
-        if let Stand::Unwanted = self.asked.get(&id)?.stand {
-            self.asked.remove(&id);
-            return Some(None);
-        }
-        Some(self.asked.get_mut(&id))
     }
 
     /// What visitors can reach and what not, once everything is answered. What is refused is asked for
     /// again after a while, longer each time.
     ///
-    /// Fails if everything that the client was started with is refused and nothing else is online: such a
-    /// link is of no use.
+    /// Fails if something that the client was started with is refused and nothing is online: such a link is of
+    /// no use, unless it has served before.
     pub(super) fn settle(
         &mut self,
+        has_served: bool,
     ) -> Result<(Vec<OnlineTunnel>, Vec<RefusedTunnel>), SessionError> {
         let stands = || self.asked.iter();
         let is_online = |asked: &Asked| matches!(asked.stand, Stand::Online(_));
         let is_needed =
             |asked: &Asked| matches!(asked.stand, Stand::Refused(_)) && !asked.tunnel.is_extra;
         let needed = stands().rfind(|(_, asked)| is_needed(asked));
-        if let Some(id) = needed.map(|(id, _)| *id)
+        if !has_served
+            && let Some(id) = needed.map(|(id, _)| *id)
             && !stands().any(|(_, asked)| is_online(asked))
             && let Some(Asked {
                 stand: Stand::Refused(refusal),
@@ -208,15 +234,18 @@ impl<'a> Binds<'a> {
             return Err(refusal);
         }
         let is_refused = |asked: &Asked| matches!(asked.stand, Stand::Refused(_));
-        self.again = self.asked.values().any(is_refused).then(|| {
+        if !self.asked.values().any(is_refused) {
+            (self.again, self.backoff) = (None, Backoff::default());
+        } else if self.again.is_none() {
             let pause = self.backoff.next(random(), Duration::ZERO);
-            Instant::now() + pause
-        });
+            self.again = Some(Instant::now() + pause);
+        }
         let (mut online, mut refused) = (Vec::new(), Vec::new());
-        for Asked { tunnel, stand } in self.asked.values() {
+        for (id, Asked { tunnel, stand }) in &self.asked {
             let name = || tunnel.name.clone();
             match (stand, self.again) {
                 (Stand::Online(url), _) => online.push(OnlineTunnel {
+                    id: *id,
                     name: name(),
                     url: url.clone(),
                     target: tunnel.local.to_string(),

@@ -80,7 +80,7 @@ pub(super) async fn converse(
     let mut binds = Binds::of(&client.tunnels);
     let mut changes = client.tunnels.revision();
     if role.binds {
-        binds.follow(&mut writer).await?;
+        binds.begin(&mut writer).await?;
     }
     let mut welcome = false;
     loop {
@@ -206,7 +206,7 @@ pub(super) async fn converse(
 /// Tells what visitors can reach, once every name has its answer.
 fn settle(binds: &mut Binds<'_>, client: &Shared, role: &Role) -> Result<(), SessionError> {
     if !binds.are_open() {
-        let (online, refused) = binds.settle()?;
+        let (online, refused) = binds.settle(role.since.get().is_some())?;
         role.serves();
         client.reporter.online(online, refused);
     }

@@ -8,7 +8,7 @@ use ngrnotok_common::id::TunnelId;
 use ngrnotok_common::protocol::control::ClientMessage;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::tunnels::Served;
 
@@ -18,6 +18,7 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Looks at the local apps of shared tunnels until it is dropped.
 pub(super) struct Checks {
     looking: BTreeMap<TunnelId, AbortOnDropHandle<()>>,
+    tasks: TaskTracker,
     tell: mpsc::Sender<ClientMessage>,
     news: mpsc::Receiver<ClientMessage>,
 }
@@ -28,6 +29,7 @@ impl Default for Checks {
         let (tell, news) = mpsc::channel(1);
         Self {
             looking: BTreeMap::new(),
+            tasks: TaskTracker::new(),
             tell,
             news,
         }
@@ -42,7 +44,7 @@ impl Checks {
             return;
         };
         let (tell, tunnel) = (self.tell.clone(), Arc::clone(tunnel));
-        let looking = tokio::spawn(async move {
+        let looking = self.tasks.spawn(async move {
             let mut told = None;
             let mut ticks = interval(EVERY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -120,11 +120,15 @@ impl Panel {
         let serves = matches!(status.state, State::Online | State::Draining);
         if serves {
             self.since.get_or_insert_with(Instant::now);
+            let chosen = self.tunnel().map(|tunnel| tunnel.name.clone());
             self.tunnels.clone_from(&status.online);
+            // Those that came later have no word, and stand behind the others.
             let words = &self.opening.words;
             let place = |tunnel: &OnlineTunnel| words.get_index_of(&tunnel.name);
-            self.tunnels.sort_by_key(place);
-            self.chosen = self.chosen.min(self.tunnels.len().saturating_sub(1));
+            self.tunnels
+                .sort_by_key(|tunnel| place(tunnel).unwrap_or(usize::MAX));
+            let is_chosen = |tunnel: &OnlineTunnel| Some(&tunnel.name) == chosen.as_ref();
+            self.chosen = self.tunnels.iter().position(is_chosen).unwrap_or(0);
         }
         self.status = status;
         self.age();

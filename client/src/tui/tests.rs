@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use indexmap::IndexMap;
 use insta::assert_snapshot;
 use ngrnotok_common::hostname::Name;
-use ngrnotok_common::id::SessionId;
+use ngrnotok_common::id::{SessionId, TunnelId};
 use ngrnotok_common::link::ping::Latency;
 use ngrnotok_common::protocol::cause::Cause;
 use ratatui::Terminal;
@@ -48,6 +48,7 @@ fn panel(words: &[(&str, &str)]) -> Panel {
 
 fn tunnel(name: &str, port: u16) -> OnlineTunnel {
     OnlineTunnel {
+        id: TunnelId(0),
         name: name.parse().unwrap(),
         url: format!("https://{name}.tunnel.example.com"),
         target: format!("http://localhost:{port}"),
@@ -303,6 +304,7 @@ async fn a_session_of_this_machine_says_how_to_go_public() {
     panel.opening.embedded_port = Some(4081);
     panel.opening.port_was_taken = true;
     panel.set_status(online(&[OnlineTunnel {
+        id: TunnelId(0),
         url: "http://app.localhost:4081".into(),
         ..tunnel("app", 3000)
     }]));

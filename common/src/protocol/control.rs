@@ -60,12 +60,15 @@ pub enum ClientMessage {
         /// It answers.
         healthy: bool,
     },
-    /// Gives a name back while the session goes on: it is free for others, and visitors get no answer from this
-    /// client any more. Open requests go on. There is no answer.
+    /// Gives a name back while the session goes on: it is free for others, and nothing new comes for it. Open
+    /// requests go on. There is no answer, but that to a `bind` which is still to come.
     Unbind {
-        /// As it stood in the `bind`.
-        name: String,
+        /// The id of a `bind` on this link.
+        id: TunnelId,
     },
+    /// Gives back all names of the session that are not bound on this link: those of an earlier one that are
+    /// not wanted any more.
+    Release,
     /// The client leaves. The server sends it nothing new and lets open streams finish.
     Bye,
     /// A message of a newer version.

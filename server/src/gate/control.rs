@@ -82,13 +82,14 @@ async fn talk(
                         session.set_healthy(name, healthy);
                     }
                 }
-                Some(ClientMessage::Unbind { name }) => {
-                    if let Ok(name) = parse(&name, &gate.urls.domain) {
-                        bound.retain(|_, held| *held != name);
-                        if session.give_back(&name) {
-                            info!(session = %session.session.session().id(), %name, "name given back");
-                        }
+                Some(ClientMessage::Unbind { id }) => {
+                    if let Some(name) = bound.remove(&id) {
+                        info!(session = %session.session.session().id(), %name, "name given back");
+                        session.keep(|held| *held != name);
                     }
+                }
+                Some(ClientMessage::Release) => {
+                    session.keep(|held| bound.values().any(|name| name == held));
                 }
                 Some(ClientMessage::Bye) => {
                     session.leave();

@@ -426,11 +426,11 @@ impl Opened {
         }
     }
 
-    /// Gives a name of the session free. False if it has none such, or this link has no say any more.
-    pub(super) fn give_back(&self, name: &Name) -> bool {
-        let mut names = self.session.names();
-        let names = self.living(&mut names);
-        names.is_ok_and(|names| names.remove(name).is_some())
+    /// Gives the other names of the session free, unless this link has no say any more.
+    pub(super) fn keep(&self, is_kept: impl Fn(&Name) -> bool) {
+        if let Ok(names) = self.living(&mut self.session.names()) {
+            names.retain(|name, _| is_kept(name));
+        }
     }
 
     /// Notes whether the local app behind a name is well.

@@ -157,6 +157,9 @@ fn what_goes_on_outlives_what_is_over() {
     let id = long.id().unwrap();
     assert_eq!(recorder.get(id).unwrap().request.uri.path(), "/long");
     assert_eq!(recorder.summaries(None, 1)[0].id, id);
+    let changes = recorder.changed_since(0);
+    assert_eq!(changes.older, [id], "whoever follows forgets the others");
+    assert_eq!(changes.oldest, recorder.summaries(None, 2)[1].id);
     long.done();
     assert_eq!(recorder.get(id).unwrap().state, State::Done);
     // It is the newest of those that are over, but not the first to be listed.
@@ -164,6 +167,18 @@ fn what_goes_on_outlives_what_is_over() {
     assert_eq!(recorder.summaries(None, 1)[0].id, id);
     recorder.clear();
     assert_eq!(recorder.size(), 0, "all is accounted for");
+}
+
+#[test]
+fn words_of_a_visitor_are_counted_wherever_they_lie() {
+    let recorder = small();
+    let long = "x".repeat(20 * KIB);
+    for _ in 0..9 {
+        let recording = begin(&recorder, "/");
+        recording.trouble(Cause::LocalRefused, &long);
+        assert!(recorder.size() <= 64 * KIB);
+    }
+    assert!(recorder.summaries(None, usize::MAX).len() <= 3);
 }
 
 #[test]

@@ -40,8 +40,10 @@ pub(super) struct Since {
 struct News {
     /// Those that are new or have changed, oldest first.
     changed: Vec<Line>,
-    /// All before this one are gone.
+    /// All before this one are gone, but for those in `older`.
     oldest: u64,
+    /// Those that have gone on for longer than others of their age.
+    older: Vec<u64>,
 }
 
 /// One who listens. Nothing is kept for it but where it is: what changes while it does not read is looked up
@@ -138,12 +140,12 @@ impl Follower {
 /// What is new since a revision, and up to which.
 fn news(desk: &Desk, since: u64) -> (u64, VecDeque<Event>) {
     let changes = desk.shown.recorder.changed_since(since);
-    let oldest = changes.oldest.0;
+    let older: Vec<u64> = changes.older.iter().map(|id| id.0).collect();
     let mut events = VecDeque::new();
     let mut rest = &changes.changed[..];
     loop {
         let (some, more) = rest.split_at(rest.len().min(LINES));
-        let event = lines(some, oldest);
+        let event = lines(some, changes.oldest.0, older.clone());
         if more.is_empty() {
             // Only the last one has all that there is up to this revision.
             let id = format!("{}-{}", desk.run, changes.revision);
@@ -155,9 +157,13 @@ fn news(desk: &Desk, since: u64) -> (u64, VecDeque<Event>) {
     }
 }
 
-fn lines(some: &[Summary], oldest: u64) -> Event {
+fn lines(some: &[Summary], oldest: u64, older: Vec<u64>) -> Event {
     let changed = some.iter().map(Line::of).collect();
-    let news = News { changed, oldest };
+    let news = News {
+        changed,
+        oldest,
+        older,
+    };
     let event = Event::default().event("exchanges").json_data(news);
     event.expect("plain words")
 }

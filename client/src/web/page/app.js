@@ -22,11 +22,12 @@ function listen() {
     showState();
   });
   events.addEventListener("exchanges", (event) => {
-    const { changed, oldest } = JSON.parse(event.data);
-    list.update(changed, oldest);
+    const { changed, oldest, older } = JSON.parse(event.data);
+    const isGone = (id) => id < oldest && !older.includes(id);
+    list.update(changed, oldest, isGone);
     // What is wanted by now, which may not be what is shown yet.
     if (wanted === null) return;
-    if (wanted < oldest) go("#/");
+    if (isGone(wanted)) go("#/");
     else if (changed.some((line) => line.id === wanted)) showDetail(wanted);
   });
   events.addEventListener("error", () => {

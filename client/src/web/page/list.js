@@ -30,14 +30,13 @@ export function start(open) {
 }
 
 // What the client says is new.
-export function update(changed, oldest) {
+export function update(changed, oldest, isGone) {
   let gone = false;
   for (const id of lines.keys()) {
     if (id >= oldest) break;
-    lines.delete(id);
-    gone = true;
+    if (isGone(id)) gone = lines.delete(id);
   }
-  if (gone) shown = shown.filter((id) => id >= oldest);
+  if (gone) shown = shown.filter((id) => !isGone(id));
   const fresh = [];
   for (const one of changed) {
     const known = lines.has(one.id);

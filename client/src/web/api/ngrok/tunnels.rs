@@ -192,7 +192,8 @@ pub(in crate::web::api) async fn open(
         recorder, opener, ..
     } = &desk.shown;
     let words = wanted.words(recorder.is_on())?;
-    let tunnel = config::tunnel(&words);
+    // The name may be derived from a file.
+    let tunnel = aside(move || config::tunnel(&words)).await;
     let tunnel = tunnel.map_err(|error| Problem::bad(Problem::sentence(&error)))?;
     let online = opener.open(tunnel).await.map_err(not_so)?;
     let shape = Tunnel::of(&online, recorder);
@@ -249,6 +250,12 @@ fn not_so(error: OpenError) -> Problem {
     match error {
         OpenError::NoTunnel(_) => no_tunnel(),
         OpenError::Refused(why) => refused(why),
+        OpenError::Closed(_) => Problem::new(
+            StatusCode::CONFLICT,
+            "tunnel_closed",
+            "The tunnel was closed again before it was open",
+            "Somebody else has closed it; open it again if it is still wanted.",
+        ),
         OpenError::Local(error) => Problem::bad(Problem::sentence(&error)),
         OpenError::Exists(name) => Problem::new(
             StatusCode::CONFLICT,
