@@ -149,10 +149,6 @@ impl Reporter {
             stays
         });
     }
-
-    pub(crate) fn session(&self) -> Option<SessionId> {
-        self.0.borrow().session.as_ref().map(|session| session.id)
-    }
 }
 
 #[cfg(test)]

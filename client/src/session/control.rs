@@ -132,12 +132,6 @@ pub(super) async fn converse(
                     client.comeback.learn(session, secret);
                     known += 1;
                 }
-                let before = client.reporter.session();
-                if let Some(old) = &role.replaces
-                    && before == Some(session)
-                {
-                    old.cancel();
-                }
                 if role.binds {
                     client.reporter.welcome(SessionStatus {
                         id: session,

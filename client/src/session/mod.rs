@@ -108,11 +108,9 @@ pub(crate) struct Role {
     pub(crate) binds: bool,
     /// No tunnel was ever online: a refusal ends the client.
     pub(crate) is_first_try: bool,
-    /// Retires the link that this one is to replace.
-    pub(crate) replaces: Option<CancellationToken>,
     /// Cancelled by this link when the server wants it replaced.
     pub(crate) wants_another: CancellationToken,
-    /// Cancelled when another one has replaced it.
+    /// Cancelled when there is no room for it beside the next one.
     pub(crate) retire: CancellationToken,
     /// Since when requests can come on it.
     pub(crate) since: Arc<OnceLock<Instant>>,
