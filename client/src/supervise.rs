@@ -89,6 +89,7 @@ impl Keeper {
                 joins: !self.is_first || comes_back && !nothing_to_join,
                 binds: self.is_first,
                 is_first_try: !course.is_under_way(),
+                replaces: replaced.clone(),
                 wants_another: CancellationToken::new(),
                 retire: CancellationToken::new(),
                 since: Arc::default(),

@@ -131,6 +131,11 @@ pub(super) async fn converse(
                 if let Some(secret) = resume {
                     client.comeback.learn(session, secret);
                     known += 1;
+                } else if let Some(old) = &role.replaces {
+                    // It has joined the links of the session, which so is where the old one is. The server
+                    // retires an old one by itself when this one has taken the place of all, and if it is
+                    // another server, the old one still has visitors there who need that link.
+                    old.cancel();
                 }
                 if role.binds {
                     client.reporter.welcome(SessionStatus {

@@ -108,9 +108,11 @@ pub(crate) struct Role {
     pub(crate) binds: bool,
     /// No tunnel was ever online: a refusal ends the client.
     pub(crate) is_first_try: bool,
+    /// Retires the link that this one is to replace.
+    pub(crate) replaces: Option<CancellationToken>,
     /// Cancelled by this link when the server wants it replaced.
     pub(crate) wants_another: CancellationToken,
-    /// Cancelled when there is no room for it beside the next one.
+    /// Cancelled when another one has replaced it, or there is no room for both.
     pub(crate) retire: CancellationToken,
     /// Since when requests can come on it.
     pub(crate) since: Arc<OnceLock<Instant>>,

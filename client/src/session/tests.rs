@@ -50,6 +50,7 @@ impl Link {
             joins: false,
             binds: true,
             is_first_try: true,
+            replaces: None,
             wants_another: CancellationToken::new(),
             retire: CancellationToken::new(),
             since: Arc::default(),
