@@ -230,8 +230,8 @@ def inspected(web, visitor):
             break
     same((newest["kind"], newest["path"], newest["messages"]), ("grpc", "/peer.Peer/Mirror", 4))
     whole = ask(f"api/exchanges/{newest['id']}")
-    said = sorted((message["from"], message["text"]) for message in whole["message_list"])
-    same(said, [("app", "cba"), ("app", "ed"), ("visitor", "abc"), ("visitor", "de")])
+    said = sorted((message["from"], message["kind"], message["bytes"]) for message in whole["message_list"])
+    same(said, [("app", "grpc", 2), ("app", "grpc", 3), ("visitor", "grpc", 2), ("visitor", "grpc", 3)])
     same({"name": "grpc-status", "value": "0"} in whole["answer"]["trailers"], True)
 
 

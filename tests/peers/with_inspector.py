@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import tunnel
@@ -19,9 +20,10 @@ CHROMIUM = ["chromium", "chromium-browser", "google-chrome"]
 
 
 def run(report):
-    with serving(App) as app, tunnel.embedded(["-p", app.server_address[1]], "--web", "127.0.0.1:0") as found:
-        web = found.event("ready")["web"].rstrip("/")
+    # The API is asked to open tunnels, too; one without a name in its URL is found only while it is the only one.
+    with inspected() as (web, found, app):
         api(report, web, found, app)
+    with inspected() as (web, found, app):
         chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
         chromedriver = shutil.which("chromedriver")
         for needed, there in (("chromium", chromium), ("chromedriver", chromedriver)):
@@ -30,6 +32,12 @@ def run(report):
                 return
         with tempfile.TemporaryDirectory() as downloads, webdriver.browser(chromium, chromedriver, downloads) as page:
             Looks(report, web, found, app, page, Path(downloads)).all()
+
+
+@contextmanager
+def inspected():
+    with serving(App) as app, tunnel.embedded(["-p", app.server_address[1]], "--web", "127.0.0.1:0") as found:
+        yield found.event("ready")["web"].rstrip("/"), found, app
 
 
 def visit(found, method, path, body=None, **fields):
