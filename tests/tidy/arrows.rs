@@ -141,7 +141,18 @@ const ONLY: [Rule; 14] = [
     },
     Rule {
         of: "client/src/web/",
-        names: &["web", "connections", "inspect", "resend", "status"],
+        // A tunnel that a program asks for is checked as one that the user asks for.
+        names: &[
+            "web",
+            "connections",
+            "inspect",
+            "resend",
+            "status",
+            "opener",
+            "config",
+            "local",
+            "settings",
+        ],
     },
     Rule {
         of: "client/src/output.rs",
