@@ -14,7 +14,7 @@ use ngrnotok_tests::{eventually, run};
 
 use crate::office::Office;
 
-fn name(name: &str) -> Name {
+pub(crate) fn name(name: &str) -> Name {
     Name::parse(name).expect("a good name")
 }
 
@@ -26,8 +26,8 @@ fn taken(started: Result<RunningClient, ClientError>) -> String {
     }
 }
 
-/// The text at a name.
-async fn at(world: &World, name: &str) -> String {
+/// The text at a name, or status and code of a problem.
+pub(crate) async fn at(world: &World, name: &str) -> String {
     let answer = world.visitor(Via::Http1, name).await.get("/").await;
     match answer.status.as_u16() {
         200 => answer.text().to_owned(),

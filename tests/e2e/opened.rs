@@ -1,7 +1,7 @@
 //! Tunnels come and go while the client runs.
 
+use ngrnotok::Tunnel;
 use ngrnotok::opener::OpenError;
-use ngrnotok::{Name, Tunnel};
 use ngrnotok_tests::body::pieces;
 use ngrnotok_tests::origin::Origin;
 use ngrnotok_tests::raw_link::{HELLO, RawClient};
@@ -10,21 +10,18 @@ use ngrnotok_tests::visitor::Via;
 use ngrnotok_tests::world::{RunningClient, World, tunnel};
 use ngrnotok_tests::{eventually, run};
 
-fn name(name: &str) -> Name {
-    Name::parse(name).expect("a good name")
-}
+use crate::names::{at, name};
 
 fn to(app: &Origin, name: &str) -> Tunnel {
     tunnel(name, app.target())
 }
 
-/// What a visitor of a name gets: a text, or status and code of a problem.
-async fn at(world: &World, name: &str) -> String {
-    let answer = world.visitor(Via::Http1, name).await.get("/").await;
-    match answer.status.as_u16() {
-        200 => answer.text().to_owned(),
-        _ => answer.problem(),
-    }
+/// A server, an app, and its client with the tunnel `app`.
+async fn online() -> (World, Origin, RunningClient) {
+    let world = World::plan().start().await;
+    let app = Origin::saying("the app").await;
+    let client = world.join("app", &app).await;
+    (world, app, client)
 }
 
 fn names(client: &RunningClient) -> Vec<String> {
@@ -36,12 +33,8 @@ fn names(client: &RunningClient) -> Vec<String> {
 #[test]
 fn a_tunnel_can_be_opened_and_closed_while_another_goes_on() {
     run(async {
-        let world = World::plan().start().await;
-        let (app, shop) = (
-            Origin::saying("the app").await,
-            Origin::saying("the shop").await,
-        );
-        let client = world.join("app", &app).await;
+        let (world, _app, client) = online().await;
+        let shop = Origin::saying("the shop").await;
         for _ in 0..2 {
             let online = client.opener.open(to(&shop, "shop")).await.unwrap();
             assert_eq!(online.name, name("shop"));
@@ -58,12 +51,8 @@ fn a_tunnel_can_be_opened_and_closed_while_another_goes_on() {
 #[test]
 fn a_name_that_was_given_back_is_free_for_others() {
     run(async {
-        let world = World::plan().start().await;
-        let (app, other) = (
-            Origin::saying("the app").await,
-            Origin::saying("another").await,
-        );
-        let client = world.join("app", &app).await;
+        let (world, app, client) = online().await;
+        let other = Origin::saying("another").await;
         client.opener.open(to(&app, "shop")).await.unwrap();
         client.opener.close(&name("shop")).await.unwrap();
         let _other = world.join("shop", &other).await;
@@ -74,12 +63,8 @@ fn a_name_that_was_given_back_is_free_for_others() {
 #[test]
 fn a_client_goes_on_without_any_tunnel_and_with_others_than_it_was_started_with() {
     run(async {
-        let world = World::plan().start().await;
-        let (app, shop) = (
-            Origin::saying("the app").await,
-            Origin::saying("the shop").await,
-        );
-        let client = world.join("app", &app).await;
+        let (world, _app, client) = online().await;
+        let shop = Origin::saying("the shop").await;
         client.opener.close(&name("app")).await.unwrap();
         assert_eq!(at(&world, "app").await, "404 tunnel_not_found");
         client.opener.open(to(&shop, "shop")).await.unwrap();
@@ -129,9 +114,7 @@ fn what_was_opened_is_there_again_after_a_loss_and_what_was_closed_is_not() {
 #[test]
 fn a_tunnel_that_the_server_refuses_is_not_wanted_any_more_and_ends_nothing() {
     run(async {
-        let world = World::plan().start().await;
-        let app = Origin::saying("the app").await;
-        let client = world.join("app", &app).await;
+        let (world, app, client) = online().await;
         let other = world.join("shop", &app).await;
         let refused = client.opener.open(to(&app, "shop")).await;
         assert!(matches!(&refused, Err(OpenError::Refused(why)) if why.contains("shop")));
@@ -149,9 +132,7 @@ fn a_tunnel_that_the_server_refuses_is_not_wanted_any_more_and_ends_nothing() {
 #[test]
 fn no_name_is_opened_twice_and_none_closed_that_is_not_there() {
     run(async {
-        let world = World::plan().start().await;
-        let app = Origin::saying("the app").await;
-        let client = world.join("app", &app).await;
+        let (_world, app, client) = online().await;
         let twice = client.opener.open(to(&app, "app")).await;
         assert!(matches!(twice, Err(OpenError::Exists(known)) if known == name("app")));
         let unknown = client.opener.close(&name("shop")).await;
@@ -166,9 +147,7 @@ fn no_name_is_opened_twice_and_none_closed_that_is_not_there() {
 #[test]
 fn whoever_does_not_wait_for_a_tunnel_does_not_get_it() {
     run(async {
-        let world = World::plan().start().await;
-        let app = Origin::saying("the app").await;
-        let client = world.join("app", &app).await;
+        let (world, app, client) = online().await;
         tokio::select! {
             biased;
             _ = client.opener.open(to(&app, "shop")) => panic!("nothing is as quick"),
@@ -283,9 +262,7 @@ fn what_is_closed_while_there_is_no_link_is_free_once_there_is_one() {
 #[test]
 fn another_word_for_a_tunnel_that_there_is_does_it_no_harm() {
     run(async {
-        let world = World::plan().start().await;
-        let app = Origin::saying("the app").await;
-        let client = world.join("app", &app).await;
+        let (world, app, client) = online().await;
         let alias = client.opener.open(to(&app, "app.tunnel.test")).await;
         assert!(matches!(alias, Err(OpenError::Refused(_))), "{alias:?}");
         // The server has heard all of it.
@@ -297,9 +274,7 @@ fn another_word_for_a_tunnel_that_there_is_does_it_no_harm() {
 #[test]
 fn a_tunnel_that_is_closed_before_it_is_open_does_not_open() {
     run(async {
-        let world = World::plan().start().await;
-        let app = Origin::saying("the app").await;
-        let client = world.join("app", &app).await;
+        let (world, app, client) = online().await;
         let shop = name("shop");
         let (opened, closed) = tokio::join!(
             client.opener.open(to(&app, "shop")),

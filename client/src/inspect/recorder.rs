@@ -44,8 +44,10 @@ pub struct Recorder(Option<Arc<Records>>);
 #[derive(Debug)]
 pub(super) struct Records {
     pub(super) limits: Limits,
-    /// What all exchanges count for. A slot adds to it under its own lock.
-    pub(super) size: AtomicUsize,
+    /// What the exchanges that go on count for. A slot adds to it under its own lock.
+    open: AtomicUsize,
+    /// What those that are over count for.
+    over: AtomicUsize,
     revision: AtomicU64,
     news: watch::Sender<u64>,
     /// Locked before that of a slot, never after it.
@@ -56,11 +58,9 @@ pub(super) struct Records {
 #[derive(Debug)]
 struct Ring {
     next: u64,
-    /// In the order of their numbers. Some of them may be gone.
+    /// In the order of their numbers.
     entries: VecDeque<Entry>,
     log: Log,
-    /// What the log counts for in the size of all.
-    counted: usize,
 }
 
 /// Where an exchange is.
@@ -131,9 +131,7 @@ impl Recorder {
 
     /// What the kept exchanges take in memory, in bytes.
     pub fn size(&self) -> usize {
-        self.0
-            .as_ref()
-            .map_or(0, |records| records.size.load(Ordering::Relaxed))
+        self.0.as_ref().map_or(0, |records| records.size())
     }
 
     /// Begins to write down an exchange.
@@ -158,11 +156,7 @@ impl Recorder {
     /// The same in short.
     pub fn summaries(&self, after: Option<ExchangeId>, limit: usize) -> Vec<Summary> {
         let mut next = after.map_or(ExchangeId(0), |id| ExchangeId(id.0.saturating_add(1)));
-        let Some(records) = self
-            .0
-            .as_ref()
-            .filter(|_| after != Some(ExchangeId(u64::MAX)))
-        else {
+        let Some(records) = &self.0 else {
             return Vec::new();
         };
         let mut found = Vec::new();
@@ -214,7 +208,7 @@ impl Recorder {
                     records.forget(&slot);
                 }
             }
-            records.count(&mut ring);
+            records.count(&ring);
             ExchangeId(ring.next - 1)
         };
         if let Some(store) = &records.store {
@@ -301,9 +295,9 @@ impl Ring {
         self.entries.partition_point(|entry| entry.id < id)
     }
 
-    fn find(&mut self, id: ExchangeId) -> Option<&mut Entry> {
-        let place = self.place(id);
-        self.entries.get_mut(place).filter(|entry| entry.id == id)
+    fn entry(&self, id: ExchangeId) -> Option<&Entry> {
+        let entry = self.entries.get(self.place(id));
+        entry.filter(|entry| entry.id == id)
     }
 
     /// The number before which all are gone, but for those that are named: they have not been over for as long
@@ -329,14 +323,14 @@ impl Records {
     fn new(limits: Limits, next: u64, store: Option<Store>) -> Self {
         Self {
             limits,
-            size: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            over: AtomicUsize::new(0),
             revision: AtomicU64::new(0),
             news: watch::Sender::new(0),
             ring: Mutex::new(Ring {
                 next,
                 entries: VecDeque::new(),
                 log: Log::new(limits.total_bytes),
-                counted: 0,
             }),
             store,
         }
@@ -346,25 +340,25 @@ impl Records {
         self.ring.lock().expect("nothing panics under this lock")
     }
 
+    fn size(&self) -> usize {
+        self.open.load(Ordering::Relaxed) + self.over.load(Ordering::Relaxed)
+    }
+
     /// Looks at an exchange, if it is still there.
     pub(super) fn look<T>(&self, id: ExchangeId, mut look: impl FnMut(Look<'_>) -> T) -> Option<T> {
-        let slot = {
-            let ring = self.ring();
-            let entry = ring.entries.get(ring.place(id))?;
-            match &entry.at {
-                _ if entry.id != id => return None,
-                // One that goes on can be looked at while others begin and end.
-                At::Open(slot) => Arc::clone(slot),
-                At::Over { .. } => return ring.look(entry, look),
-            }
+        // One that goes on can be looked at while others begin and end.
+        let open = match &self.ring().entry(id)?.at {
+            At::Open(slot) => Some(Arc::clone(slot)),
+            At::Over { .. } => None,
         };
-        if let Some(kept) = slot.lock().as_ref() {
+        if let Some(slot) = open
+            && let Some(kept) = slot.lock().as_ref()
+        {
             return Some(look(kept.look(id)));
         }
-        // It has just ended.
+        // It may have ended just now.
         let ring = self.ring();
-        let entry = ring.entries.get(ring.place(id))?;
-        (entry.id == id).then(|| ring.look(entry, look))?
+        ring.look(ring.entry(id)?, look)
     }
 
     fn next_id(&self) -> ExchangeId {
@@ -375,7 +369,7 @@ impl Records {
 
     /// Adds an exchange that goes on, as the newest.
     pub(super) fn add(self: &Arc<Self>, mut kept: Kept) -> Arc<Slot> {
-        kept.count(&self.size);
+        kept.count(&self.open);
         let slot = {
             let mut ring = self.ring();
             // Whoever has heard of this revision must find the exchange.
@@ -403,7 +397,7 @@ impl Records {
                 return;
             };
             let news = change(kept);
-            kept.count(&self.size);
+            kept.count(&self.open);
             if news {
                 kept.changed = self.next_revision();
             }
@@ -419,16 +413,16 @@ impl Records {
     pub(super) fn end(self: &Arc<Self>, slot: &Slot, change: impl FnOnce(&mut Kept)) {
         {
             let mut ring = self.ring();
+            // It leaves its slot and the ring together.
             let Some(mut kept) = self.forget(slot) else {
                 return;
             };
             change(&mut kept);
             let place = ring.log.push(slot.id, kept);
             let changed = self.next_revision();
-            if let Some(entry) = ring.find(slot.id) {
-                entry.at = At::Over { place, changed };
-            }
-            self.count(&mut ring);
+            let entry = ring.place(slot.id);
+            ring.entries[entry].at = At::Over { place, changed };
+            self.count(&ring);
         }
         self.make_room();
         self.tell();
@@ -444,7 +438,7 @@ impl Records {
             let at = At::Over { place, changed };
             let before = ring.place(id);
             ring.entries.insert(before, Entry { id, at });
-            self.count(&mut ring);
+            self.count(&ring);
         }
         self.make_room();
         self.tell();
@@ -460,28 +454,25 @@ impl Records {
     /// Takes an exchange that goes on from those who write it down.
     fn forget(&self, slot: &Slot) -> Option<Kept> {
         let kept = slot.lock().take()?;
-        self.size.fetch_sub(kept.size, Ordering::Relaxed);
+        self.open.fetch_sub(kept.size, Ordering::Relaxed);
         Some(kept)
     }
 
     /// Brings the size up to date with the log.
-    fn count(&self, ring: &mut Ring) {
-        let now = ring.log.size();
-        let before = std::mem::replace(&mut ring.counted, now);
-        self.size.fetch_add(now, Ordering::Relaxed);
-        self.size.fetch_sub(before, Ordering::Relaxed);
+    fn count(&self, ring: &Ring) {
+        self.over.store(ring.log.size(), Ordering::Relaxed);
     }
 
     /// Those that are over make room first.
     fn make_room(&self) {
-        let too_much = || self.size.load(Ordering::Relaxed) > self.limits.total_bytes;
+        let too_much = || self.size() > self.limits.total_bytes;
         if !too_much() {
             return;
         }
         let mut ring = self.ring();
         let mut dropped = false;
         while too_much() && ring.log.drop_oldest() {
-            self.count(&mut ring);
+            self.count(&ring);
             dropped = true;
         }
         let Ring { entries, log, .. } = &mut *ring;

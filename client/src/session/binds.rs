@@ -45,6 +45,16 @@ enum Stand {
     Unwanted,
 }
 
+impl Asked {
+    fn is_online(&self) -> bool {
+        matches!(self.stand, Stand::Online(_))
+    }
+
+    fn is_refused(&self) -> bool {
+        matches!(self.stand, Stand::Refused(_))
+    }
+}
+
 /// What there is to say next.
 pub(super) enum Next {
     /// How a local app fares.
@@ -106,21 +116,16 @@ impl<'a> Binds<'a> {
         writer: &mut Writer<ClientMessage>,
     ) -> Result<(), ControlError> {
         self.checks.end(id);
-        let Some(mut asked) = self.asked.remove(&id) else {
-            return Ok(());
-        };
-        let is_open = match asked.stand {
-            Stand::Open => true,
-            Stand::Online(_) => false,
-            Stand::Refused(_) | Stand::Declined => return Ok(()),
-            Stand::Unwanted => {
-                self.asked.insert(id, asked);
+        match self.asked.get_mut(&id).map(|asked| &mut asked.stand) {
+            None | Some(Stand::Unwanted) => return Ok(()),
+            Some(open @ Stand::Open) => *open = Stand::Unwanted,
+            Some(Stand::Online(_)) => {
+                self.asked.remove(&id);
+            }
+            Some(Stand::Refused(_) | Stand::Declined) => {
+                self.asked.remove(&id);
                 return Ok(());
             }
-        };
-        if is_open {
-            asked.stand = Stand::Unwanted;
-            self.asked.insert(id, asked);
         }
         writer.send(&ClientMessage::Unbind { id }).await
     }
@@ -132,7 +137,7 @@ impl<'a> Binds<'a> {
     ) -> Result<(), ControlError> {
         self.again = None;
         for (id, asked) in &mut self.asked {
-            if let Stand::Refused(_) = asked.stand {
+            if asked.is_refused() {
                 asked.stand = Stand::Open;
                 writer.send(&bind(*id, &asked.tunnel)).await?;
             }
@@ -218,23 +223,15 @@ impl<'a> Binds<'a> {
         &mut self,
         has_served: bool,
     ) -> Result<(Vec<OnlineTunnel>, Vec<RefusedTunnel>), SessionError> {
-        let stands = || self.asked.iter();
-        let is_online = |asked: &Asked| matches!(asked.stand, Stand::Online(_));
-        let is_needed =
-            |asked: &Asked| matches!(asked.stand, Stand::Refused(_)) && !asked.tunnel.is_extra;
-        let needed = stands().rfind(|(_, asked)| is_needed(asked));
-        if !has_served
-            && let Some(id) = needed.map(|(id, _)| *id)
-            && !stands().any(|(_, asked)| is_online(asked))
-            && let Some(Asked {
-                stand: Stand::Refused(refusal),
-                ..
-            }) = self.asked.remove(&id)
-        {
-            return Err(refusal);
+        if !has_served && !self.asked.values().any(Asked::is_online) {
+            let mut asked = self.asked.values_mut();
+            let needed = asked.rfind(|asked| asked.is_refused() && !asked.tunnel.is_extra);
+            let stand = needed.map(|asked| std::mem::replace(&mut asked.stand, Stand::Declined));
+            if let Some(Stand::Refused(refusal)) = stand {
+                return Err(refusal);
+            }
         }
-        let is_refused = |asked: &Asked| matches!(asked.stand, Stand::Refused(_));
-        if !self.asked.values().any(is_refused) {
+        if !self.asked.values().any(Asked::is_refused) {
             (self.again, self.backoff) = (None, Backoff::default());
         } else if self.again.is_none() {
             let pause = self.backoff.next(random(), Duration::ZERO);

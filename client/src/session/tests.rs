@@ -12,6 +12,7 @@ use ngrnotok_common::link::calling::{Calling, Requests};
 use ngrnotok_common::link::open::server_end;
 use ngrnotok_common::protocol::CONTROL_PATH;
 use ngrnotok_common::protocol::control::{ServerMessage, Writer};
+use ngrnotok_common::secret::Secret;
 use tokio::io::DuplexStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -108,13 +109,22 @@ impl Server {
 
     /// One with a session that is online.
     async fn online(stream: server::TlsStream<DuplexStream>) -> Self {
+        Self::with(stream, SessionId::random(), None).await
+    }
+
+    /// The same with a session that is known; who joins it gets no secret.
+    async fn with(
+        stream: server::TlsStream<DuplexStream>,
+        session: SessionId,
+        resume: Option<Secret>,
+    ) -> Self {
         let mut server = Self::silent(stream).await;
         let welcome = ServerMessage::Welcome {
-            session: SessionId::random(),
+            session,
             version: "1".into(),
             account: "ann".into(),
             region: None,
-            resume: None,
+            resume,
         };
         let bound = ServerMessage::Bound {
             id: TunnelId(0),
@@ -220,6 +230,29 @@ async fn the_end_of_a_link_that_has_been_replaced_is_no_news() {
     let end = async { tokio::join!(serving, calling).0 };
     timeout(SECOND, end).await.unwrap().unwrap();
     assert_eq!(link.state(), State::Online, "of the other link");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_link_goes_when_the_next_one_has_joined_it_and_not_when_another_server_is_there() {
+    let (session, old) = (SessionId::random(), CancellationToken::new());
+    let mut link = Link::new();
+    // The next server knows the session by the id that the client has given it.
+    for (joins, secret) in [
+        (false, Some("the first")),
+        (false, Some("another")),
+        (true, None),
+    ] {
+        link.role = Role {
+            joins,
+            replaces: Some(old.clone()),
+            ..Link::new().role
+        };
+        let (near, far) = tls().await;
+        let mut serving = pin!(link.serve(near));
+        let secret = secret.map(|secret| Secret::new(secret.to_owned()));
+        let _server = meets!(serving, Server::with(far, session, secret));
+        assert_eq!(old.is_cancelled(), joins);
+    }
 }
 
 #[tokio::test(start_paused = true)]

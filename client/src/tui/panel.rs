@@ -117,16 +117,18 @@ impl Panel {
         if let Some(session) = &status.session {
             self.session = Some(session.clone());
         }
-        let serves = matches!(status.state, State::Online | State::Draining);
+        let serves = match status.state {
+            State::Online => true,
+            // A link may be on its way out before there is anything on it.
+            State::Draining => !status.online.is_empty(),
+            _ => false,
+        };
         if serves {
             self.since.get_or_insert_with(Instant::now);
             let chosen = self.tunnel().map(|tunnel| tunnel.name.clone());
             self.tunnels.clone_from(&status.online);
-            // Those that came later have no word, and stand behind the others.
-            let words = &self.opening.words;
-            let place = |tunnel: &OnlineTunnel| words.get_index_of(&tunnel.name);
-            self.tunnels
-                .sort_by_key(|tunnel| place(tunnel).unwrap_or(usize::MAX));
+            let opening = &self.opening;
+            self.tunnels.sort_by_key(|tunnel| opening.place(tunnel));
             let is_chosen = |tunnel: &OnlineTunnel| Some(&tunnel.name) == chosen.as_ref();
             self.chosen = self.tunnels.iter().position(is_chosen).unwrap_or(0);
         }

@@ -317,6 +317,31 @@ async fn a_session_of_this_machine_says_how_to_go_public() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_without_tunnels_says_how_to_open_one() {
+    let mut panel = panel(&[]);
+    panel.opening.web = Some("http://127.0.0.1:4040/".into());
+    panel.set_status(online(&[]));
+    let nothing = "nothing yet; open a tunnel with POST http://127.0.0.1:4040/api/tunnels";
+    assert!(text(&mut panel, 100, 20).contains(nothing));
+    panel.set_status(online(&[tunnel("one", 1), tunnel("two", 2)]));
+    assert!(!text(&mut panel, 100, 20).contains(nothing));
+    assert_eq!(press(&mut panel, KeyCode::Tab), None);
+    // The one that is chosen stays so while others come and go.
+    panel.set_status(online(&[tunnel("two", 2)]));
+    panel.set_status(online(&[tunnel("one", 1), tunnel("two", 2)]));
+    assert_eq!(panel.tunnel(), Some(&tunnel("two", 2)));
+    panel.set_status(online(&[]));
+    assert!(text(&mut panel, 100, 20).contains(nothing));
+    // On its way out before there is anything: that is no news of what there was.
+    panel.set_status(online(&[tunnel("one", 1)]));
+    panel.set_status(Status {
+        state: State::Draining,
+        ..online(&[])
+    });
+    assert_eq!(panel.tunnel(), Some(&tunnel("one", 1)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_url_is_never_cut() {
     let url = "https://a-name-of-the-longest-kind-that-a-label-of-dns-may-have-0123456.tunnel.example.com:8443";
     for columns in 40..130 {

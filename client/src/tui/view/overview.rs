@@ -113,11 +113,9 @@ fn tunnels(panel: &Panel, columns: usize) -> Vec<Line<'static>> {
         let styles = (of_url, Default::default());
         lines.extend(url_row(label, &url, &more, styles, columns));
     }
-    if panel.is_online() && panel.tunnels.is_empty() && panel.status.refused.is_empty() {
-        let text = match &panel.opening.web {
-            Some(web) => format!("nothing yet; open a tunnel with POST {web}api/tunnels"),
-            None => "nothing".to_owned(),
-        };
+    let is_empty = panel.tunnels.is_empty() && panel.status.refused.is_empty();
+    if panel.status.state == State::Online && is_empty {
+        let text = panel.opening.nothing_yet();
         lines.extend(row("Forwarding", &text, theme.aside(), columns));
     }
     for refused in &panel.status.refused {

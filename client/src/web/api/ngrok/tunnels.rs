@@ -54,7 +54,7 @@ struct Metrics {
 }
 
 /// Rates are per second; percentiles are of durations in nanoseconds.
-#[derive(Debug, Default, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
 struct Numbers {
     count: u64,
     gauge: u64,
@@ -190,20 +190,21 @@ pub(in crate::web::api) async fn open(
 ) -> Result<(StatusCode, Json<Tunnel>), Problem> {
     let Shown {
         recorder, opener, ..
-    } = &desk.shown;
+    } = desk.shown;
     let words = wanted.words(recorder.is_on())?;
     // The name may be derived from a file.
     let tunnel = aside(move || config::tunnel(&words)).await;
     let tunnel = tunnel.map_err(|error| Problem::bad(Problem::sentence(&error)))?;
     let online = opener.open(tunnel).await.map_err(not_so)?;
-    let shape = Tunnel::of(&online, recorder);
-    if let Some(schemes) = &wanted.schemes
-        && !schemes.contains(&shape.proto)
+    let scheme = scheme(&online);
+    if let Some(schemes) = wanted.schemes
+        && !schemes.iter().any(|wanted| wanted == scheme)
     {
         let _ = opener.close(&online.name).await;
-        return Err(refused(format!("visitors come with {}", shape.proto)));
+        return Err(refused(format!("visitors come with {scheme}")));
     }
-    Ok((StatusCode::CREATED, Json(shape)))
+    let tunnel = aside(move || Tunnel::of(&online, &recorder)).await;
+    Ok((StatusCode::CREATED, Json(tunnel)))
 }
 
 /// Close a tunnel, as ngrok says it
@@ -226,6 +227,10 @@ pub(in crate::web::api) async fn close(
     let name = Name::parse(&name).map_err(|_| no_tunnel())?;
     desk.shown.opener.close(&name).await.map_err(not_so)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn scheme(tunnel: &OnlineTunnel) -> &str {
+    tunnel.url.split(':').next().unwrap_or_default()
 }
 
 fn no_tunnel() -> Problem {
@@ -280,20 +285,20 @@ fn not_so(error: OpenError) -> Problem {
 
 impl Tunnel {
     fn of(tunnel: &OnlineTunnel, recorder: &Recorder) -> Self {
-        let numbers = || Numbers::of(&tunnel.name, recorder);
+        let numbers = Numbers::of(&tunnel.name, recorder);
         Self {
             name: tunnel.name.to_string(),
             id: tunnel.name.to_string(),
             uri: format!("/api/tunnels/{}", tunnel.name),
             public_url: tunnel.url.clone(),
-            proto: tunnel.url.split(':').next().unwrap_or_default().to_owned(),
+            proto: scheme(tunnel).to_owned(),
             config: TunnelConfig {
                 addr: tunnel.target.clone(),
                 inspect: recorder.is_on(),
             },
             metrics: Metrics {
-                conns: numbers(),
-                http: numbers(),
+                conns: numbers,
+                http: numbers,
             },
         }
     }
@@ -328,5 +333,36 @@ impl Numbers {
             p95: percentile(95),
             p99: percentile(99),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> TunnelSettings {
+        let wanted: Wanted = serde_json::from_str(text).unwrap();
+        wanted
+            .words(true)
+            .unwrap_or_else(|problem| panic!("{problem:?}"))
+    }
+
+    #[test]
+    fn the_words_of_ngrok_are_those_of_the_command_line() {
+        let words_of_all = words(
+            r#"{"addr": 80, "name": "web", "host_header": "rewrite", "pooling_enabled": true,
+                "inspect": true, "proto": "http", "schemes": ["https"]}"#,
+        );
+        assert_eq!(words_of_all.target, Target::port(80).ok());
+        assert_eq!(words_of_all.name, Name::parse("web").ok());
+        assert_eq!(words_of_all.host_header, "rewrite".parse().ok());
+        assert!(words_of_all.pool);
+        for host in ["domain", "hostname", "subdomain"] {
+            let text = format!(r#"{{"addr": "8000", "name": "web", "{host}": "app.example.com"}}"#);
+            let words = words(&text);
+            assert_eq!(words.name, Name::parse("app.example.com").ok(), "{host}");
+            assert!(!words.pool);
+        }
+        assert_eq!(words(r#"{"addr": "localhost:1"}"#).name, None);
     }
 }
