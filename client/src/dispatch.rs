@@ -55,8 +55,11 @@ pub(crate) fn dispatch(
             return;
         };
         let answer = tokio::select! {
-            answer = ask(&tunnel.local, &mut asked, &reply) => answer,
+            biased;
+            // First, for a visitor who breaks off an upload breaks the exchange with the app as well, and
+            // the app is not to blame.
             () = reply.peer_left() => return,
+            answer = ask(&tunnel.local, &mut asked, &reply) => answer,
             never = ahead.clone().drive() => match never {},
         };
         let refused = |refusal: Refusal| {

@@ -248,6 +248,37 @@ fn a_visitor_who_leaves_is_noted() {
 }
 
 #[test]
+fn an_upload_that_its_visitor_breaks_off_is_no_fault_of_the_app() {
+    run(async {
+        // An app that hangs up on half a request, as most do.
+        let (seen, mut begun) = tokio::sync::mpsc::channel(1);
+        let app = Origin::raw(move |mut wire| {
+            let seen = seen.clone();
+            async move {
+                wire.head().await;
+                let _ = seen.send(()).await;
+                wire.rest().await;
+            }
+        });
+        let app = app.await;
+        let (world, client) = recorded(&app).await;
+        for (id, via) in (1..).zip(Via::ALL) {
+            let visitor = world.visit(via).await;
+            let (sender, body) = pieces();
+            let request = visitor.request("POST", "/").body(body);
+            let mut asking = Box::pin(visitor.try_send(request.expect("a good request")));
+            tokio::select! {
+                answer = &mut asking => panic!("nobody answered, but: {answer:?}"),
+                seen = begun.recv() => seen.expect("the app lives"),
+            }
+            sender.abort(std::io::ErrorKind::Other.into());
+            let _ = asking.await;
+            assert_eq!(over(&client, id).await.state, State::VisitorLeft, "{via:?}");
+        }
+    });
+}
+
+#[test]
 fn events_are_told_apart() {
     run(async {
         let app = Origin::http(async |_| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ngrnotok::local::Protocol;
+use ngrnotok::requests::Happening;
 use ngrnotok_tests::frames::{self, END_STREAM, GOAWAY, HEADERS, RST_STREAM};
 use ngrnotok_tests::sockets::dial;
 use ngrnotok_tests::strict::{Reader, halves};
@@ -32,6 +33,8 @@ struct Outcome {
     arrived: Vec<Arrived>,
     /// Of a good request afterwards.
     next: Option<u16>,
+    /// What the developer is told that the app did.
+    blamed: Option<String>,
 }
 
 /// Sends every attack in every way.
@@ -48,13 +51,16 @@ pub(super) async fn all(attacks: Vec<Attack>, ways: [Via; 2]) {
         .iter()
         .flat_map(|attack| ways.map(|via| (attack, via)))
         .collect();
-    let turns = lanes.iter().enumerate().map(|(number, (name, log, _))| {
+    let turns = lanes.iter_mut().enumerate().map(|(number, lane)| {
+        let (name, log, client) = lane;
         let rows: Vec<_> = rows.iter().skip(number).step_by(LANES).collect();
         let world = &world;
         async move {
             let mut judged = Vec::new();
             for (attack, via) in rows {
                 let outcome = play(world, name, log, attack, *via).await;
+                let blamed = std::iter::from_fn(|| client.requests.next_now()).find_map(blame);
+                let outcome = Outcome { blamed, ..outcome };
                 judged.push((
                     verdict(attack, &outcome),
                     attack.name.clone(),
@@ -88,6 +94,14 @@ pub(super) async fn all(attacks: Vec<Attack>, ways: [Via; 2]) {
     );
 }
 
+/// What the app is said to have done.
+fn blame(happening: Happening) -> Option<String> {
+    match happening {
+        Happening::Request(seen) => seen.trouble.map(|(_, detail)| detail),
+        Happening::Hint(hint) => Some(hint.explanation.to_string()),
+    }
+}
+
 fn verdict(attack: &Attack, outcome: &Outcome) -> Result<String, String> {
     let whole = |arrived: &&Arrived| matches!(arrived, Arrived::Whole(_));
     let wholes = outcome.arrived.iter().filter(whole).count();
@@ -109,6 +123,9 @@ fn verdict(attack: &Attack, outcome: &Outcome) -> Result<String, String> {
     }
     if attack.must != Must::BeTwoOrNone && (wholes > 1 || outcome.arrived.iter().any(smuggled)) {
         return Err("a request was smuggled".to_owned());
+    }
+    if let Some(blamed) = &outcome.blamed {
+        return Err(format!("the app is blamed: {blamed}"));
     }
     match (attack.must, wholes) {
         (Must::BeRefused, 1..) => Err("it was not refused".to_owned()),
