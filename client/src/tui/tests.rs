@@ -323,8 +323,12 @@ async fn a_client_without_tunnels_says_how_to_open_one() {
     panel.set_status(online(&[]));
     let nothing = "nothing yet; open a tunnel with POST http://127.0.0.1:4040/api/tunnels";
     assert!(text(&mut panel, 100, 20).contains(nothing));
+    // There is no URL yet that could be opened.
+    let with_a_url = "none yet; open the URL in a browser";
+    assert!(!text(&mut panel, 100, 20).contains(with_a_url));
     panel.set_status(online(&[tunnel("one", 1), tunnel("two", 2)]));
     assert!(!text(&mut panel, 100, 20).contains(nothing));
+    assert!(text(&mut panel, 100, 20).contains(with_a_url));
     assert_eq!(press(&mut panel, KeyCode::Tab), None);
     // The one that is chosen stays so while others come and go.
     panel.set_status(online(&[tunnel("two", 2)]));

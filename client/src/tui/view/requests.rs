@@ -17,7 +17,7 @@ pub(super) fn lines(panel: &Panel, columns: usize, room: usize) -> Vec<Line<'sta
     }
     let mut lines = vec![Line::from(heading)];
     if panel.entries.is_empty() {
-        let none = match panel.is_online() {
+        let none = match panel.is_online() && !panel.tunnels.is_empty() {
             true => "none yet; open the URL in a browser",
             false => "none yet",
         };
