@@ -2,8 +2,10 @@
 //!
 //! One stream moves at most one window a round trip, so a long link needs a large one. A short one needs
 //! a small one: whatever is on its way stands in front of the next small answer. So each end measures what
-//! its link brings, in bytes a round trip, and announces that. When readers are slow and much lies unread,
-//! it announces little until they have caught up; that is what bounds memory.
+//! its link brings, in bytes a round trip, and announces a multiple of that: four times as much while it
+//! brings more and more, to be ahead of a TCP connection that starts slowly and doubles, and half as much
+//! again once it does not. When readers are slow and much lies unread, it announces little until they have
+//! caught up; that is what bounds memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,8 +18,12 @@ use super::settings::{CROWDED_WINDOW, MOST_UNREAD, MOST_WINDOW, STREAM_WINDOW};
 /// The rate is looked at when so much has come, and a round trip has gone by: 128 KiB.
 const STEP: u64 = 128 * 1024;
 
-/// A window grows by multiples of this: 128 KiB.
+/// Windows are multiples of this: 128 KiB.
 const GROWTH: u32 = 128 * 1024;
+
+/// A link that has not brought more for so many looks brings all it can: 3. A window takes a round trip to
+/// be seen, and another one to be seen whole.
+const SETTLED: u8 = 3;
 
 /// Bytes of one connection that were taken off it and have not been read, by all its streams together;
 /// clones count the same ones.
@@ -44,8 +50,10 @@ impl Unread {
 pub(super) struct Windows {
     /// What the peer was told last.
     announced: u32,
-    /// What the link is worth.
-    measured: u32,
+    /// The most that came in a round trip, in bytes.
+    most: u64,
+    /// Looks in a row that did not see more.
+    steady: u8,
     unread: Unread,
     crowded: bool,
     /// The last look at the rate: how much had come by when.
@@ -57,7 +65,8 @@ impl Windows {
     pub(super) fn new(unread: Unread) -> Self {
         Self {
             announced: STREAM_WINDOW,
-            measured: STREAM_WINDOW,
+            most: 0,
+            steady: 0,
             unread,
             crowded: false,
             mark: (0, Instant::now()),
@@ -75,7 +84,7 @@ impl Windows {
         self.crowded = unread > MOST_UNREAD || self.crowded && unread > MOST_UNREAD / 2;
         let wanted = match self.crowded {
             true => CROWDED_WINDOW,
-            false => self.measured,
+            false => self.worth(),
         };
         (wanted != self.announced).then_some(wanted)
     }
@@ -98,12 +107,26 @@ impl Windows {
         // A microsecond is less than any clock here tells apart.
         let took = (now - since).as_micros().max(1);
         let each_trip = u128::from(received - before) * round_trip.as_micros() / took;
-        // A quarter more, for what the window itself holds back is never seen to come.
-        let wanted = u32::try_from(each_trip * 5 / 4).unwrap_or(u32::MAX);
-        // In steps, because each change costs the peer a walk over its streams. A link that is slower for
-        // a while keeps what it has: it is the same link.
-        let wanted = wanted.min(MOST_WINDOW).next_multiple_of(GROWTH);
-        self.measured = self.measured.max(wanted);
+        let each_trip = u64::try_from(each_trip).unwrap_or(u64::MAX);
+        self.steady = match each_trip > self.most.saturating_add(self.most / 8) {
+            true => 0,
+            false => self.steady.saturating_add(1).min(SETTLED),
+        };
+        // A link that is slower for a while keeps what it has: it is the same link.
+        self.most = self.most.max(each_trip);
+    }
+
+    /// The window that the link is worth.
+    fn worth(&self) -> u32 {
+        let wanted = match self.steady < SETTLED {
+            true => self.most.saturating_mul(4),
+            // What the window itself holds back is never seen to come; and while TCP sends again what was lost,
+            // what follows is under way as well.
+            false => self.most.saturating_add(self.most / 2),
+        };
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX).min(MOST_WINDOW);
+        // In steps, because each change costs the peer a walk over its streams.
+        wanted.next_multiple_of(GROWTH).max(STREAM_WINDOW)
     }
 }
 
@@ -144,10 +167,10 @@ mod tests {
             after(MILLISECOND / 10, 1_000_000, 1000).await,
             STREAM_WINDOW
         );
-        // 12.5 MB/s with 50 ms: 625 kB.
-        assert_eq!(after(50 * MILLISECOND, 12_500, 1000).await, 768 * 1024);
-        // 125 MB/s with 50 ms: 6.25 MB.
-        assert_eq!(after(50 * MILLISECOND, 125_000, 1000).await, 60 * GROWTH);
+        // 12.5 MB/s with 50 ms: 625 kB, and half of that.
+        assert_eq!(after(50 * MILLISECOND, 12_500, 1000).await, 1024 * 1024);
+        // 90 MB/s with 50 ms: 4.5 MB.
+        assert_eq!(after(50 * MILLISECOND, 90_000, 1000).await, 52 * GROWTH);
         assert_eq!(after(1000 * MILLISECOND, 125_000, 1000).await, MOST_WINDOW);
         // A trickle needs nothing.
         assert_eq!(after(50 * MILLISECOND, 100, 10_000).await, STREAM_WINDOW);
@@ -164,6 +187,33 @@ mod tests {
             }
         }
         assert_eq!(windows.announced, MOST_WINDOW);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_is_ahead_of_a_connection_that_doubles() {
+        const TRIP: Duration = Duration::from_millis(50);
+        let mut windows = Windows::new(Unread::default());
+        let (mut received, mut sent) = (0, 64 * 1024);
+        while sent < MOST_WINDOW / 4 {
+            // The window is what was said a round trip ago.
+            let window = windows.announced;
+            assert!(sent <= window, "{sent} of {window}");
+            advance(TRIP).await;
+            received += u64::from(sent);
+            if let Some(window) = windows.next(received, Some(TRIP)) {
+                windows.announced(window);
+            }
+            sent *= 2;
+        }
+        // It brings no more: what was too much is taken back.
+        for _ in 0..SETTLED {
+            advance(TRIP).await;
+            received += u64::from(sent / 2);
+            if let Some(window) = windows.next(received, Some(TRIP)) {
+                windows.announced(window);
+            }
+        }
+        assert_eq!(windows.announced, sent / 4 * 3);
     }
 
     #[tokio::test(start_paused = true)]
@@ -250,7 +300,7 @@ mod tests {
         }
         let trips = began.elapsed().as_millis() / 50;
         assert!(
-            trips < 20,
+            trips < 10,
             "{trips} round trips; with the first window they would be 64"
         );
     }
