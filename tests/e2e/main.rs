@@ -28,3 +28,4 @@ mod storm;
 mod streaming;
 mod tokens;
 mod upgrades;
+mod writes;

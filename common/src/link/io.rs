@@ -7,9 +7,9 @@
 //! h2 flushes after every frame, and rustls reads 4 KiB at a time: done naively, each small answer is
 //! a TLS record and a system call of its own. `Gather` collects what h2 writes and sends it when the
 //! task that drives the connection has done its round (`Flusher`): small frames are copied together,
-//! large ones are encrypted at once and wait in TLS ([`Hold`]), so that four of them are one system
-//! call. [`ReadAhead`] takes from the socket whatever is there. Both borrow their memory from a pool of
-//! the thread and give it back when it is empty, so an idle link holds none.
+//! large ones are encrypted at once and wait in TLS ([`Hold`]), so that all that a stream may have waiting
+//! is one system call. [`ReadAhead`] takes from the socket whatever is there. Both borrow their memory from
+//! a pool of the thread and give it back when it is empty, so an idle link holds none.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Write as _};
@@ -21,13 +21,13 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
-use super::settings::NOTSENT_LOWAT;
+use super::settings::{NOTSENT_LOWAT, SEND_BUFFER};
 
-/// Size of one pooled buffer: 64 KiB, four TLS records.
-const BUFFER: usize = 64 * 1024;
+/// Size of one pooled buffer: 144 KiB, all that the other end sends at a time.
+const BUFFER: usize = HELD;
 
-/// Buffers a thread keeps for later: 16, so at most 1 MiB.
-const POOLED: usize = 16;
+/// Buffers a thread keeps for later: 8, so at most 1.2 MiB.
+const POOLED: usize = 8;
 
 /// Writes of this size and more are not copied together: they go straight to TLS, along with what
 /// was gathered before them.
@@ -36,9 +36,9 @@ const PASS_THROUGH: usize = 4 * 1024;
 /// Plaintext of a full TLS record (RFC 8446 §5.1).
 const RECORD: usize = 16 * 1024;
 
-/// What TLS holds at most: four full records with their 22 bytes each, to the last byte, for a record that
-/// is cut short costs as much as a full one.
-const HELD: usize = 4 * (RECORD + 22);
+/// What TLS holds at most: 144 KiB. That is [`SEND_BUFFER`] in full records with their 22 bytes each, and
+/// one more for the heads of the frames in it: sent by itself, it would cost both ends as much as a full one.
+const HELD: usize = (SEND_BUFFER / RECORD + 1) * (RECORD + 22);
 
 /// A stream that may keep what it is given until it is flushed.
 pub trait Hold: AsyncRead + AsyncWrite + Unpin {
@@ -472,7 +472,9 @@ mod tests {
         assert_eq!(seen, sent);
     }
 
-    /// A stream that keeps 64 KiB until it is flushed, as TLS does, and notes how much went at a time.
+    const KEPT: usize = 4 * RECORD;
+
+    /// A stream that keeps so much until it is flushed, as TLS does, and notes how much went at a time.
     struct Keeping {
         kept: Vec<u8>,
         sent: Vec<u8>,
@@ -483,7 +485,7 @@ mod tests {
         fn hold(&mut self, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
             let mut taken = 0;
             for piece in pieces {
-                let n = piece.len().min(4 * RECORD - self.kept.len());
+                let n = piece.len().min(KEPT - self.kept.len());
                 self.kept.extend_from_slice(&piece[..n]);
                 taken += n;
             }
@@ -526,7 +528,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_frames_leave_as_full_records_four_at_a_time() {
+    async fn large_frames_leave_as_full_records_as_many_as_are_kept() {
         let keeping = Keeping {
             kept: Vec::new(),
             sent: Vec::new(),
@@ -544,7 +546,7 @@ mod tests {
         let stream = &lock(&flusher.0).stream;
         assert_eq!(stream.sent, given);
         let rest = given.len() % RECORD;
-        assert_eq!(stream.steps, [4 * RECORD, 4 * RECORD, 2 * RECORD + rest]);
+        assert_eq!(stream.steps, [KEPT, KEPT, 2 * RECORD + rest]);
     }
 
     #[tokio::test]
