@@ -41,8 +41,9 @@ struct Section {
     bytes: Vec<u8>,
     /// What lies elsewhere, in bytes.
     apart: usize,
-    /// The smallest number.
+    /// The smallest number, and the largest.
     oldest: Option<ExchangeId>,
+    newest: Option<ExchangeId>,
 }
 
 #[derive(Debug)]
@@ -129,14 +130,13 @@ impl Log {
         self.sections.front()?.oldest
     }
 
-    /// Forgets those that have been over for the longest time. False if there is none.
-    pub(super) fn drop_oldest(&mut self) -> bool {
-        let Some(oldest) = self.sections.pop_front() else {
-            return false;
-        };
+    /// Forgets those that have been over for the longest time, and tells the largest number among them. `None`
+    /// if there are none.
+    pub(super) fn drop_oldest(&mut self) -> Option<ExchangeId> {
+        let oldest = self.sections.pop_front()?;
         self.first += 1;
         self.size -= oldest.size();
-        true
+        oldest.newest
     }
 }
 
@@ -163,6 +163,7 @@ impl Section {
 
     fn push(&mut self, id: ExchangeId, kept: Kept) {
         self.oldest = Some(self.oldest.map_or(id, |oldest| oldest.min(id)));
+        self.newest = self.newest.max(Some(id));
         self.apart += kept.messages_memory() + kept.facts.apart();
         let uri = self.write(kept.uri.as_bytes());
         let request = self.half(kept.request);

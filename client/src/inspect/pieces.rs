@@ -9,30 +9,32 @@ use super::exchange::Captured;
 
 /// Fields in one piece of memory.
 #[derive(Debug, Default)]
-pub(super) struct Fields(Box<[u8]>);
+pub(super) struct Fields(Vec<u8>);
+
+/// Room for each field to begin with: 48 bytes. Most heads fit, and those that go on are not many.
+const FIELD: usize = 48;
 
 impl Fields {
     /// The fields that are not between client and server alone.
     pub(super) fn of(fields: &HeaderMap) -> Self {
-        let public = || {
-            let all = fields.iter();
-            all.filter(|(name, _)| !name.as_str().starts_with(PRIVATE_PREFIX))
-        };
-        let sizes = public().map(|(name, value)| name.as_str().len() + value.len() + 8);
-        let mut piece = Vec::with_capacity(sizes.sum());
-        for (name, value) in public() {
-            for part in [name.as_str().as_bytes(), value.as_bytes()] {
+        let mut piece = Vec::with_capacity(fields.len() * FIELD);
+        for (name, value) in fields {
+            let name = name.as_str();
+            if name.starts_with(PRIVATE_PREFIX) {
+                continue;
+            }
+            for part in [name.as_bytes(), value.as_bytes()] {
                 // No head is as long as 4 GiB.
                 piece.extend_from_slice(&(part.len() as u32).to_le_bytes());
                 piece.extend_from_slice(part);
             }
         }
-        Self(piece.into_boxed_slice())
+        Self(piece)
     }
 
     /// What they take in memory.
     pub(super) fn size(&self) -> usize {
-        self.0.len()
+        self.0.capacity()
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -202,7 +202,7 @@ impl Recorder {
         };
         let last = {
             let mut ring = records.ring();
-            while ring.log.drop_oldest() {}
+            while ring.log.drop_oldest().is_some() {}
             for entry in take(&mut ring.entries) {
                 if let At::Open(slot) = entry.at {
                     records.forget(&slot);
@@ -308,6 +308,20 @@ impl Ring {
         let oldest = first.unwrap_or(ExchangeId(self.next));
         let ids = self.entries.iter().map(|entry| entry.id);
         (oldest, ids.take_while(|id| *id < oldest).collect())
+    }
+
+    /// Drops the entries of what has gone from the log: up to this number, so that the others, which are many,
+    /// need not be looked at.
+    fn drop_gone(&mut self, newest: ExchangeId) {
+        let end = self.place(ExchangeId(newest.0 + 1));
+        let is_here = |entry: &Entry| match &entry.at {
+            At::Over { place, .. } => self.log.has(*place),
+            At::Open(_) => true,
+        };
+        let here: Vec<_> = self.entries.drain(..end).filter(is_here).collect();
+        for entry in here.into_iter().rev() {
+            self.entries.push_front(entry);
+        }
     }
 
     /// Looks at an exchange, if it is still there.
@@ -470,21 +484,19 @@ impl Records {
             return;
         }
         let mut ring = self.ring();
-        let mut dropped = false;
-        while too_much() && ring.log.drop_oldest() {
+        let mut newest = None;
+        while too_much()
+            && let Some(dropped) = ring.log.drop_oldest()
+        {
             self.count(&ring);
-            dropped = true;
+            newest = newest.max(Some(dropped));
         }
-        let Ring { entries, log, .. } = &mut *ring;
-        if dropped {
-            entries.retain(|entry| match &entry.at {
-                At::Over { place, .. } => log.has(*place),
-                At::Open(_) => true,
-            });
+        if let Some(newest) = newest {
+            ring.drop_gone(newest);
         }
         // Nothing that is over is left.
         while too_much()
-            && let Some(oldest) = entries.pop_front()
+            && let Some(oldest) = ring.entries.pop_front()
         {
             if let At::Open(slot) = oldest.at {
                 self.forget(&slot);

@@ -145,6 +145,16 @@ fn the_oldest_make_room() {
     assert_eq!(left.last().unwrap().id, ExchangeId(100));
     assert_eq!(recorder.get(ExchangeId(1)), None);
     assert_eq!(recorder.changed_since(0).oldest, left[0].id);
+    assert_eq!(
+        places(&recorder),
+        left.len(),
+        "nothing is left of the others"
+    );
+}
+
+/// How many exchanges have a place, though they may be gone.
+fn places(recorder: &Recorder) -> usize {
+    recorder.0.as_ref().unwrap().ring().entries.len()
 }
 
 #[test]
@@ -160,6 +170,7 @@ fn what_goes_on_outlives_what_is_over() {
     let changes = recorder.changed_since(0);
     assert_eq!(changes.older, [id], "whoever follows forgets the others");
     assert_eq!(changes.oldest, recorder.summaries(None, 2)[1].id);
+    assert_eq!(places(&recorder), recorder.summaries(None, 100).len());
     long.done();
     assert_eq!(recorder.get(id).unwrap().state, State::Done);
     // It is the newest of those that are over, but not the first to be listed.
