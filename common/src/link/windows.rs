@@ -19,10 +19,10 @@ use super::settings::{CROWDED_WINDOW, MOST_UNREAD, MOST_WINDOW, STREAM_WINDOW};
 const STEP: u64 = 128 * 1024;
 
 /// Windows are multiples of this: 128 KiB.
-const GROWTH: u32 = 128 * 1024;
+const GRAIN: u32 = 128 * 1024;
 
-/// A link that has not brought more for so many looks brings all it can: 3. A window takes a round trip to
-/// be seen, and another one to be seen whole.
+/// A link that has not brought an eighth more for so many looks in a row brings all it can: 3. A window takes
+/// a round trip to be seen, and another one to be seen whole.
 const SETTLED: u8 = 3;
 
 /// Bytes of one connection that were taken off it and have not been read, by all its streams together;
@@ -52,7 +52,7 @@ pub(super) struct Windows {
     announced: u32,
     /// The most that came in a round trip, in bytes.
     most: u64,
-    /// Looks in a row that did not see more.
+    /// Looks in a row that did not see an eighth more, up to [`SETTLED`].
     steady: u8,
     unread: Unread,
     crowded: bool,
@@ -110,7 +110,7 @@ impl Windows {
         let each_trip = u64::try_from(each_trip).unwrap_or(u64::MAX);
         self.steady = match each_trip > self.most.saturating_add(self.most / 8) {
             true => 0,
-            false => self.steady.saturating_add(1).min(SETTLED),
+            false => (self.steady + 1).min(SETTLED),
         };
         // A link that is slower for a while keeps what it has: it is the same link.
         self.most = self.most.max(each_trip);
@@ -126,7 +126,7 @@ impl Windows {
         };
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX).min(MOST_WINDOW);
         // In steps, because each change costs the peer a walk over its streams.
-        wanted.next_multiple_of(GROWTH).max(STREAM_WINDOW)
+        wanted.next_multiple_of(GRAIN).max(STREAM_WINDOW)
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
         // 12.5 MB/s with 50 ms: 625 kB, and half of that.
         assert_eq!(after(50 * MILLISECOND, 12_500, 1000).await, 1024 * 1024);
         // 90 MB/s with 50 ms: 4.5 MB.
-        assert_eq!(after(50 * MILLISECOND, 90_000, 1000).await, 52 * GROWTH);
+        assert_eq!(after(50 * MILLISECOND, 90_000, 1000).await, 52 * GRAIN);
         assert_eq!(after(1000 * MILLISECOND, 125_000, 1000).await, MOST_WINDOW);
         // A trickle needs nothing.
         assert_eq!(after(50 * MILLISECOND, 100, 10_000).await, STREAM_WINDOW);
