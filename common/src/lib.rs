@@ -51,10 +51,11 @@
 //! Here in `common`: [`protocol`] is the wire (`PROTOCOL.md` tells it for people who write a client in
 //! another language), [`link`] turns a TLS stream into an end of a link, [`headers`] holds the rules of
 //! a proxy hop, [`splice`] joins two streams after an upgrade, [`socket`] is
-//! what they end in, [`hostname`], [`id`] and [`secret`] are the small types, [`cli`], [`folders`],
+//! what they end in, [`hostname`], [`id`] and [`secret`] are the small types, [`failures`] counts wrong secrets, [`cli`], [`folders`],
 //! [`manual`], [`memory`], [`rewound`], [`shutdown`] and [`telemetry`] what both binaries start and end with.
 
 pub mod cli;
+pub mod failures;
 pub mod folders;
 pub mod headers;
 pub mod hostname;

@@ -9,14 +9,15 @@
 //!    user have.
 //! 4. The answers allow no reading across origins, no frames, and no script but ours.
 //!
-//! Beyond this machine a password is asked for, too.
+//! Beyond this machine a password is asked for, too. After ten wrong ones from an address none is looked at
+//! that comes from there, until a minute has gone by since the first.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use data_encoding::{BASE64, HEXLOWER};
@@ -26,8 +27,10 @@ use http::header::{
 };
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use ngrnotok_common::failures::{Failures, Verdict};
 use ngrnotok_common::hostname::HostPort;
 use ngrnotok_common::secret::Secret;
+use tracing::warn;
 
 use super::problem::Problem;
 
@@ -40,6 +43,8 @@ pub(super) struct Guard {
     address: SocketAddr,
     key: Secret,
     password: Option<Secret>,
+    /// Wrong passwords.
+    failures: Mutex<Failures>,
 }
 
 impl Guard {
@@ -49,6 +54,7 @@ impl Guard {
             address,
             key: Secret::new(random()),
             password,
+            failures: Mutex::default(),
         }
     }
 
@@ -73,16 +79,8 @@ impl Guard {
         let key = fields
             .get(KEY)
             .is_some_and(|key| same(key.as_bytes(), &self.key));
-        if let Some(password) = &self.password
-            && !key
-            && !knows(fields, password)
-        {
-            return Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "password_missing",
-                "This web interface has a password",
-                "Give it with any user name. It is in the file that --web-password-file names, or in NGRNOTOK_WEB_PASSWORD.",
-            ));
+        if !key {
+            self.check_password(request)?;
         }
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
         if changes && !key {
@@ -94,6 +92,43 @@ impl Guard {
             ));
         }
         Ok(())
+    }
+
+    /// Looks for the password, unless too many wrong ones have come from the same address.
+    fn check_password(&self, request: &Request) -> Result<(), Problem> {
+        let Some(password) = &self.password else {
+            return Ok(());
+        };
+        let ConnectInfo(peer) = *request
+            .extensions()
+            .get::<ConnectInfo<SocketAddr>>()
+            .expect("the server tells whose connection it is");
+        let given = request.headers().contains_key(AUTHORIZATION);
+        if given && let Some(left) = self.failures().shut_out(peer.ip()) {
+            return Err(Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_failures",
+                "Too many wrong passwords have come from this address",
+                "Wait as long as Retry-After says, and give the right one.",
+            )
+            .retry_after(left));
+        }
+        if knows(request.headers(), password) {
+            return Ok(());
+        }
+        if given && self.failures().note(peer.ip()) == Verdict::LastFree {
+            warn!(address = %peer.ip(), "many wrong passwords for the web interface within a minute; more of them are answered 429");
+        }
+        Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "password_missing",
+            "This web interface has a password",
+            "Give it with any user name. It is in the file that --web-password-file names, or in NGRNOTOK_WEB_PASSWORD.",
+        ))
+    }
+
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a `Host` names this listener. Names other than `localhost` can be made to point anywhere by

@@ -167,7 +167,7 @@ impl Web {
         };
         let guard = Arc::new(self.guard);
         let app = api::router(desk).merge(shell::router(&guard));
-        let app = guard::around(guard, app);
+        let app = guard::around(guard, app).into_make_service_with_connect_info::<SocketAddr>();
         let _note = self.note;
         // It retries what an accept can fail with, and so never ends.
         let _ = axum::serve(self.listener, app).await;

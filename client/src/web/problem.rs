@@ -1,7 +1,9 @@
 //! What is answered instead of what was asked for: RFC 9457, and its detail says what to do.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -21,6 +23,9 @@ pub(super) struct Problem {
     title: &'static str,
     /// What to do about it.
     detail: String,
+    /// When to try again.
+    #[serde(skip)]
+    retry_after: Option<Duration>,
 }
 
 impl Problem {
@@ -36,6 +41,15 @@ impl Problem {
             code,
             title,
             detail: detail.into(),
+            retry_after: None,
+        }
+    }
+
+    /// Tells when to try again.
+    pub(super) fn retry_after(self, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..self
         }
     }
 
@@ -80,6 +94,10 @@ impl IntoResponse for Problem {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        if let Some(wait) = self.retry_after {
+            let seconds = HeaderValue::from(wait.as_secs() + 1);
+            answer.headers_mut().insert(RETRY_AFTER, seconds);
+        }
         answer
     }
 }

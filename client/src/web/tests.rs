@@ -3,7 +3,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +15,8 @@ use crate::inspect::Limits;
 struct Running {
     address: SocketAddr,
     key: String,
+    /// Where visitors of it are.
+    from: IpAddr,
     recorder: Recorder,
     _status: watch::Sender<Status>,
     tasks: TaskTracker,
@@ -41,6 +43,7 @@ impl Running {
         Self {
             address,
             key,
+            from: Ipv4Addr::LOCALHOST.into(),
             recorder,
             _status: sender,
             _web: stop.drop_guard(),
@@ -60,7 +63,10 @@ impl Running {
         request: http::request::Builder,
         body: &str,
     ) -> http::Response<hyper::body::Incoming> {
-        let stream = TcpStream::connect(("127.0.0.1", self.address.port())).await;
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((self.from, 0).into()).unwrap();
+        let door = (Ipv4Addr::LOCALHOST, self.address.port()).into();
+        let stream = socket.connect(door).await;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream.unwrap()))
             .await
             .unwrap();
@@ -210,6 +216,47 @@ async fn answers_let_browsers_do_nothing_else() {
     }
 }
 
+/// The value of `Authorization` for a user and a password.
+fn basic(text: &str) -> String {
+    let packed = data_encoding::BASE64.encode(text.as_bytes());
+    format!("Basic {packed}")
+}
+
+#[tokio::test]
+async fn wrong_passwords_shut_out_their_address_alone_and_for_a_while() {
+    let mut web = Running::start("0.0.0.0:0", Some("sesame")).await;
+    let wrong = basic("me:open");
+    let wrong = [("authorization", &*wrong)];
+    let right = basic("me:sesame");
+    let right = [("authorization", &*right)];
+    for _ in 0..10 {
+        // Who gives none has not guessed.
+        assert_eq!(web.refusal("/", &[]).await.0, 401);
+        assert_eq!(web.refusal("/", &wrong).await.0, 401);
+    }
+    for given in [wrong, right] {
+        let shut_out = (429, "too_many_failures".into());
+        assert_eq!(web.refusal("/api/status", &given).await, shut_out);
+    }
+    let request = web.asking(Method::GET, "/").header(wrong[0].0, wrong[0].1);
+    let answer = web.ask(request, "").await;
+    let seconds: u64 = answer.headers()["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    // The key is no guess.
+    let key = [("x-ngrnotok-key", &*web.key)];
+    assert_eq!(web.refusal("/api/status", &key).await.0, 200);
+    // Elsewhere a machine has but one address of loopback.
+    #[cfg(target_os = "linux")]
+    {
+        web.from = Ipv4Addr::new(127, 0, 0, 2).into();
+        assert_eq!(web.refusal("/api/status", &right).await.0, 200);
+    }
+}
+
 #[tokio::test]
 async fn others_need_the_password() {
     let everywhere: Place = "0.0.0.0:0".parse().unwrap();
@@ -217,10 +264,6 @@ async fn others_need_the_password() {
     assert!(open.to_string().contains("--web-password-file"), "{open}");
 
     let web = Running::start("0.0.0.0:0", Some("open: sesame")).await;
-    let basic = |text: &str| {
-        let packed = data_encoding::BASE64.encode(text.as_bytes());
-        format!("Basic {packed}")
-    };
     for given in [
         "",
         "Basic",

@@ -5,7 +5,6 @@
 //! that is in use was revoked or changed, in whichever process, or has expired.
 
 mod create;
-mod failures;
 mod grant;
 mod last_used;
 mod live;
@@ -17,12 +16,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ngrnotok_common::failures::{self, Failures, Verdict};
 use ngrnotok_common::secret::Secret;
 use thiserror::Error;
 use tracing::warn;
 
 pub use self::create::{CreateTokenError, NewToken, create_token};
-use self::failures::{Failures, Verdict};
 pub use self::grant::{Bound, Forbidden, Grant, Stop};
 use self::last_used::LastUsed;
 use self::live::{LiveToken, LiveTokens};

@@ -1,4 +1,4 @@
-//! Counting wrong tokens by the address they come from.
+//! Counting wrong tokens and passwords by the address they come from.
 //!
 //! A token is 256 random bits: nobody guesses it, at any speed. So the count is not what keeps strangers
 //! out. It keeps a program that tries on and on with a wrong token from filling the log, tells it in
@@ -9,6 +9,9 @@
 //! quicker for those who are right, or senders could hang up early on all that is slow. So the wait
 //! comes before the token is looked at: from an address that has failed too often, everybody waits the
 //! same second, the right and the wrong.
+//!
+//! A password is chosen by a person and can be guessed. From an address with too many failures none is looked
+//! at any more until the minute is over, the right one neither.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
@@ -17,10 +20,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Wrong tokens of one address within [`WINDOW`] that are answered like the first.
+/// Failures of one address within [`WINDOW`] that are answered like the first.
 const FREE: u32 = 10;
 
-/// From the first wrong token on.
+/// From the first failure on.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Addresses that are remembered, about 100 bytes each. Whoever has more of them at hand makes us forget
@@ -28,11 +31,11 @@ const WINDOW: Duration = Duration::from_secs(60);
 const ADDRESSES: usize = 4096;
 
 /// What everybody waits who comes from an address with too many failures.
-pub(super) const WAIT: Duration = Duration::from_secs(1);
+pub const WAIT: Duration = Duration::from_secs(1);
 
-/// Wrong tokens by address.
+/// Failures by address.
 #[derive(Debug, Default)]
-pub(super) struct Failures {
+pub struct Failures {
     by_address: HashMap<Prefix, Failed>,
     /// In the order of their first failure, so that the oldest are in front.
     oldest: VecDeque<(Instant, Prefix)>,
@@ -60,7 +63,7 @@ impl Prefix {
 
 /// What a failure means for its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// A failure like others.
     Failed,
     /// The last of those that are answered like the first.
@@ -71,14 +74,21 @@ pub(super) enum Verdict {
 
 impl Failures {
     /// Whether an address has failed so often that whoever comes from it must wait.
-    pub(super) fn must_wait(&mut self, address: IpAddr) -> bool {
-        self.forget(Instant::now());
+    pub fn must_wait(&mut self, address: IpAddr) -> bool {
+        self.shut_out(address).is_some()
+    }
+
+    /// How long an address that has failed too often is still remembered for it; `None`: it has not.
+    pub fn shut_out(&mut self, address: IpAddr) -> Option<Duration> {
+        let now = Instant::now();
+        self.forget(now);
         let failed = self.by_address.get(&Prefix::of(address));
-        failed.is_some_and(|failed| failed.times >= FREE)
+        let failed = failed.filter(|failed| failed.times >= FREE)?;
+        Some((failed.since + WINDOW).duration_since(now))
     }
 
     /// Takes down a failure.
-    pub(super) fn note(&mut self, address: IpAddr) -> Verdict {
+    pub fn note(&mut self, address: IpAddr) -> Verdict {
         let now = Instant::now();
         self.forget(now);
         let prefix = Prefix::of(address);
@@ -138,6 +148,7 @@ mod tests {
         for _ in 0..3 {
             assert!(failures.must_wait(here));
             let left = Duration::from_secs(51);
+            assert_eq!(failures.shut_out(here), Some(left));
             assert_eq!(failures.note(here), Verdict::TooMany(left));
         }
         assert!(!failures.must_wait(address("192.0.2.2")));
