@@ -1,6 +1,6 @@
 //! Several clients of one account share a name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 
 use http::{Response, StatusCode};
@@ -61,6 +61,95 @@ async fn who(visitor: &Visitor) -> BTreeSet<String> {
         all.insert(answer.text().to_owned());
     }
     all
+}
+
+/// How many of twelve requests each member answers, all on one connection or each on its own.
+async fn share(world: &World, via: Via, keeps: bool) -> BTreeMap<String, u32> {
+    let mut share = BTreeMap::new();
+    let mut visitor = world.visit(via).await;
+    for _ in 0..12 {
+        let answer = soon("an answer", visitor.get("/")).await;
+        *share.entry(answer.text().to_owned()).or_default() += 1;
+        if !keeps {
+            visitor = world.visit(via).await;
+        }
+    }
+    share
+}
+
+/// Both, over each protocol.
+async fn shares(world: &World) -> Vec<BTreeMap<String, u32>> {
+    let mut shares = Vec::new();
+    for via in Via::ALL {
+        for keeps in [true, false] {
+            shares.push(share(world, via, keeps).await);
+        }
+    }
+    shares
+}
+
+#[test]
+fn every_member_gets_the_same_share_of_kept_and_of_new_connections() {
+    run(async {
+        let (world, [ann, _]) = world().await;
+        let (well, now) = watch::channel(true);
+        let mut apps = vec![patient(now).await];
+        for name in ["two", "three", "four"] {
+            apps.push(Origin::saying(name).await);
+        }
+        let mut clients = Vec::new();
+        for app in &apps {
+            let pool = Some(Pool {
+                health: Some("/health".parse().unwrap()),
+            });
+            clients.push(client(&world, app, Some(&ann), pool).await.unwrap());
+            let alike = 12 / u32::try_from(clients.len()).unwrap();
+            for share in shares(&world).await {
+                assert_eq!(share.len(), clients.len(), "{share:?}");
+                assert!(share.values().all(|got| *got == alike), "{share:?}");
+            }
+        }
+        well.send_replace(false);
+        let visitor = world.visit(Via::Http1).await;
+        let others = async || who(&visitor).await == set(["two", "three", "four"]);
+        eventually("the sick one to be passed over", others).await;
+        for share in shares(&world).await {
+            let alike = ["two", "three", "four"].map(|name| (name.to_owned(), 4));
+            assert_eq!(share, alike.into());
+        }
+    });
+}
+
+#[test]
+fn a_member_with_fewer_open_requests_is_chosen_first() {
+    run(async {
+        let (world, [ann, _]) = world().await;
+        // It answers nobody.
+        let (asked, mut requests) = mpsc::channel(16);
+        let busy = Origin::http(move |_| {
+            let asked = asked.clone();
+            async move {
+                asked.send(()).await.expect("the test goes on");
+                pending().await
+            }
+        })
+        .await;
+        let shared = || Some(Pool::default());
+        let _busy = client(&world, &busy, Some(&ann), shared()).await.unwrap();
+        let waiting = world.visit(Via::Http1).await;
+        let waiting = waiting.get("/");
+        tokio::pin!(waiting);
+        tokio::select! {
+            _ = &mut waiting => panic!("nobody answers"),
+            _ = requests.recv() => {}
+        }
+        let free = Origin::saying("free").await;
+        let _free = client(&world, &free, Some(&ann), shared()).await.unwrap();
+        for via in Via::ALL {
+            let visitor = world.visit(via).await;
+            assert_eq!(who(&visitor).await, set(["free"]), "{via:?}");
+        }
+    });
 }
 
 fn set<const N: usize>(words: [&str; N]) -> BTreeSet<String> {

@@ -87,7 +87,7 @@ async fn once_more(
     interim: &mut (dyn FnMut(Response<()>) + Send),
 ) -> Result<Response<SessionBody>, Cause> {
     if !route.session.is_online()
-        && let Ok(other) = registry.lookup(host)
+        && let Ok(other) = registry.assign(host)
         && other.session != route.session
     {
         address(lost.headers_mut(), &other);

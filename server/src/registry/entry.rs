@@ -1,8 +1,9 @@
 //! What the registry holds for one name.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ngrnotok_common::hostname::Name;
+use ngrnotok_common::id::TunnelId;
 
 use super::{NameTaken, Route, Terms};
 use crate::session::Session;
@@ -12,13 +13,38 @@ use crate::session::Session;
 pub(super) struct Entry {
     pub(super) terms: Terms,
     pub(super) members: Vec<Member>,
-    turn: AtomicUsize,
+    /// Requests that were assigned so far.
+    assigned: AtomicU64,
 }
 
 #[derive(Debug)]
 pub(super) struct Member {
-    pub(super) route: Route,
-    pub(super) healthy: bool,
+    route: Route,
+    healthy: bool,
+    /// The number of the latest request that was assigned to it.
+    latest: AtomicU64,
+}
+
+impl Member {
+    pub(super) fn new(route: Route) -> Self {
+        Self {
+            route,
+            healthy: true,
+            latest: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.route.session
+    }
+
+    pub(super) fn set_tunnel(&mut self, tunnel: TunnelId) {
+        self.route.tunnel = tunnel;
+    }
+
+    pub(super) fn set_healthy(&mut self, healthy: bool) {
+        self.healthy = healthy;
+    }
 }
 
 impl Entry {
@@ -27,7 +53,7 @@ impl Entry {
         Self {
             terms,
             members: vec![first],
-            turn: AtomicUsize::new(0),
+            assigned: AtomicU64::new(0),
         }
     }
 
@@ -43,18 +69,38 @@ impl Entry {
         }
     }
 
-    /// The member whose turn it is, passing over those that are away or not well.
-    pub(super) fn pick(&self) -> &Route {
-        let members = &self.members;
-        if let [only] = &members[..] {
-            return &only.route;
+    /// The member that the next request would be assigned to. Looking takes nobody's turn.
+    pub(super) fn look(&self) -> &Route {
+        &self.choose().route
+    }
+
+    /// Assigns a request to a member.
+    pub(super) fn assign(&self) -> &Route {
+        let member = self.choose();
+        // Alone it needs no turn, and a counter that all shards write to would cost them something.
+        if self.members.len() > 1 {
+            let number = self.assigned.fetch_add(1, Ordering::Relaxed) + 1;
+            member.latest.store(number, Ordering::Relaxed);
         }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let rotated =
-            || (0..members.len()).map(|step| &members[(turn.wrapping_add(step)) % members.len()]);
-        let usable = |member: &&Member| member.healthy && member.route.session.is_online();
-        let found = rotated().find(usable).or_else(|| rotated().next());
-        &found.expect("an entry without members is removed").route
+        &member.route
+    }
+
+    /// Of those that are online and healthy the one with the fewest open requests; among equals, the one
+    /// that has waited longest for one. If there is none of them, one of the others.
+    fn choose(&self) -> &Member {
+        if let [only] = &self.members[..] {
+            return only;
+        }
+        let rank = |member: &&Member| {
+            let session = &member.route.session;
+            (
+                !(member.healthy && session.is_online()),
+                session.open_streams(),
+                member.latest.load(Ordering::Relaxed),
+            )
+        };
+        let chosen = self.members.iter().min_by_key(rank);
+        chosen.expect("an entry without members is removed")
     }
 
     fn is_online(&self) -> bool {

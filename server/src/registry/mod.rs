@@ -94,7 +94,8 @@ impl Registry {
         &self.domain
     }
 
-    /// Finds who serves a host.
+    /// Finds who would serve a request for a host. Looking has no effect on who serves the next one, unlike
+    /// [`Registry::assign`].
     ///
     /// Under the domain `localhost` the bare loopback names reach the only tunnel, if there is just
     /// one, because many programs cannot resolve `name.localhost`. No other host is ever routed by
@@ -103,33 +104,43 @@ impl Registry {
     /// Errors: [`Cause::TunnelNotFound`] for a host that could be a tunnel, [`Cause::ForeignHost`] for
     /// one that could not.
     pub fn lookup(&self, host: &HostPort<'_>) -> Result<Route, Cause> {
+        self.route(host, Entry::look)
+    }
+
+    /// Decides who serves a request for a host, and counts it as that one's. Errors are those of
+    /// [`Registry::lookup`].
+    pub fn assign(&self, host: &HostPort<'_>) -> Result<Route, Cause> {
+        self.route(host, Entry::assign)
+    }
+
+    fn route(&self, host: &HostPort<'_>, pick: fn(&Entry) -> &Route) -> Result<Route, Cause> {
         match self.label(&host.host) {
-            Some(label) => self.pick(label).ok_or(Cause::TunnelNotFound),
+            Some(label) => self.pick(label, pick).ok_or(Cause::TunnelNotFound),
             None if &*self.domain == "localhost" && host.is_loopback() => {
-                self.only().ok_or(Cause::TunnelNotFound)
+                self.only(pick).ok_or(Cause::TunnelNotFound)
             }
-            None => self.whole(&host.host),
+            None => self.whole(&host.host, pick),
         }
     }
 
     /// Finds who serves a host outside the domain.
-    fn whole(&self, host: &str) -> Result<Route, Cause> {
+    fn whole(&self, host: &str, pick: fn(&Entry) -> &Route) -> Result<Route, Cause> {
         // What has no dot would be taken for a label.
-        let found = host.contains('.').then(|| self.pick(host)).flatten();
+        let found = host.contains('.').then(|| self.pick(host, pick)).flatten();
         found.ok_or_else(|| match self.hosts.load().contains(host) {
             true => Cause::TunnelNotFound,
             false => Cause::ForeignHost,
         })
     }
 
-    fn pick(&self, name: &str) -> Option<Route> {
-        self.routes.get(name).map(|entry| entry.pick().clone())
+    fn pick(&self, name: &str, pick: fn(&Entry) -> &Route) -> Option<Route> {
+        self.routes.get(name).map(|entry| pick(&entry).clone())
     }
 
-    /// Finds who serves a host, after a wait of at most `limit` while the clients of an earlier server may
+    /// Decides who serves a request, after a wait of at most `limit` while the clients of an earlier server may
     /// still be on their way to this one. Errors are those of [`Registry::lookup`]. Cancel safety: safe.
     pub async fn find(&self, host: &HostPort<'_>, limit: Duration) -> Result<Route, Cause> {
-        match self.lookup(host) {
+        match self.assign(host) {
             Err(Cause::TunnelNotFound) if Instant::now() < self.settled => {
                 Box::pin(self.find_later(host, limit)).await
             }
@@ -146,7 +157,7 @@ impl Registry {
             loop {
                 // In this order no claim falls between looking and waiting.
                 claimed.as_mut().enable();
-                match self.lookup(host) {
+                match self.assign(host) {
                     Err(Cause::TunnelNotFound) => claimed.as_mut().await,
                     found => return found,
                 }
@@ -163,7 +174,7 @@ impl Registry {
     /// that [`Registry::expect`] was told of.
     pub fn covers(&self, host: &HostPort<'_>) -> bool {
         self.label(&host.host).is_some()
-            || !matches!(self.whole(&host.host), Err(Cause::ForeignHost))
+            || !matches!(self.whole(&host.host, Entry::look), Err(Cause::ForeignHost))
     }
 
     /// Tells which hosts outside the domain may have tunnels, so that visitors who find none are told no
@@ -178,20 +189,17 @@ impl Registry {
         (!label.contains('.')).then_some(label)
     }
 
-    fn only(&self) -> Option<Route> {
+    fn only(&self, pick: fn(&Entry) -> &Route) -> Option<Route> {
         let mut routes = self.routes.iter();
-        let first = routes.next()?.pick().clone();
-        routes.next().is_none().then_some(first)
+        let first = routes.next()?;
+        routes.next().is_none().then(|| pick(&first).clone())
     }
 
     /// Takes a name until the returned claim is dropped. Of two who race and do not share exactly one
     /// wins.
     pub fn claim(&self, name: Name, route: Route, terms: Terms) -> Result<Claim, NameTaken> {
         let session = route.session.clone();
-        let member = Member {
-            route,
-            healthy: true,
-        };
+        let member = Member::new(route);
         match self.routes.entry(name.clone()) {
             Place::Occupied(mut held) => {
                 held.get().admits(&name, &terms)?;
@@ -258,7 +266,7 @@ impl Claim {
         }
         entry.terms.pool = pool;
         if let Some(member) = entry.member(&self.session) {
-            member.route.tunnel = tunnel;
+            member.set_tunnel(tunnel);
         }
         Ok(())
     }
@@ -268,7 +276,7 @@ impl Claim {
         if let Some(mut entry) = self.routes.get_mut(&self.name)
             && let Some(member) = entry.member(&self.session)
         {
-            member.healthy = healthy;
+            member.set_healthy(healthy);
         }
     }
 }
@@ -278,7 +286,7 @@ impl Drop for Claim {
         self.routes.remove_if_mut(&self.name, |_, entry| {
             entry
                 .members
-                .retain(|member| member.route.session != self.session);
+                .retain(|member| *member.session() != self.session);
             entry.members.is_empty()
         });
         debug!(name = %self.name, "name released");

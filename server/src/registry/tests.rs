@@ -164,10 +164,12 @@ impl Both {
         for (name, owners) in self.model.iter().enumerate() {
             let host = format!("{}.tunnel.test", NAMES[name]);
             let host = HostPort::parse(&host).unwrap();
-            // Each has its turn.
+            // Each has its turn, however often somebody only looks.
             let mut found = BTreeMap::new();
             for _ in 0..owners.members.len() {
-                let Route { session, tunnel } = self.registry.lookup(&host).unwrap();
+                let next = self.registry.lookup(&host).unwrap();
+                let Route { session, tunnel } = self.registry.assign(&host).unwrap();
+                assert_eq!((&next.session, next.tunnel), (&session, tunnel));
                 let session = self.sessions.iter().position(|known| *known == session);
                 found.insert(session.unwrap(), tunnel.0);
             }
