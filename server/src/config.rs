@@ -21,6 +21,7 @@ use self::identities::{dev_names, load};
 use crate::auth::{Anonymous, Auth};
 use crate::cli::{HttpModeWord, Label, Network, Region, Resolver, Settings};
 use crate::edge::HttpMode;
+use crate::listener::is_loopback;
 use crate::names::dns::Dns;
 use crate::names::{NameRules, Names};
 use crate::store::{Store, StoreError};
@@ -359,17 +360,18 @@ fn admin(word: Option<&str>) -> Result<Option<SocketAddr>, ConfigError> {
 }
 
 /// A server that only this machine reaches may do without tokens; any other must have one, or its
-/// operator must say that everybody may come in.
+/// operator must say that everybody may come in. Which addresses are bound in the end is known only when
+/// the server has them, and it looks again then.
 async fn auth(
     mut doors: impl Iterator<Item = &SocketAddr>,
     allow_anonymous: bool,
     store: Store,
     state_dir: &Path,
 ) -> Result<Auth, ConfigError> {
-    let anonymous = match doors.find(|address| !address.ip().is_loopback()) {
+    let anonymous = match doors.find(|address| !is_loopback(address)) {
         _ if allow_anonymous => Anonymous::Always,
+        _ if store.has_tokens().await? => Anonymous::Never,
         None => Anonymous::WhileNoTokenExists,
-        Some(_) if store.has_tokens().await? => Anonymous::Never,
         Some(address) => {
             return Err(ConfigError::NoToken {
                 address: *address,

@@ -89,6 +89,11 @@ pub(crate) fn inherit(
     Ok(Some(shared))
 }
 
+/// Whether only this machine reaches what listens on an address.
+pub(crate) fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
 /// Sets what every accepted connection inherits, so that it costs none of them a call: small things go
 /// out at once, because somebody waits for them; and a peer that vanished without a word is noticed after
 /// 2 min of silence, also behind a WebSocket on which nothing is ever said.
@@ -170,6 +175,26 @@ mod tests {
                 .unwrap()
                 .is_some()
         );
+    }
+
+    #[test]
+    fn only_this_machine_reaches_loopback() {
+        for (address, expected) in [
+            ("127.0.0.1:1", true),
+            ("127.1.2.3:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("192.0.2.1:1", false),
+            ("[::ffff:192.0.2.1]:1", false),
+        ] {
+            assert_eq!(
+                is_loopback(&address.parse().unwrap()),
+                expected,
+                "{address}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::edge::{Edge, Handover};
 use crate::gate::{Gate, Keeping, PublicUrls, Sessions};
 pub use crate::listener::inherited;
-use crate::listener::{accept, bind, inherit};
+use crate::listener::{accept, bind, inherit, is_loopback};
 use crate::names::Names;
 use crate::registry::Registry;
 use crate::session::ShardId;
@@ -87,6 +87,12 @@ pub enum StartError {
         "find the use of the socket {0} that was passed to this process (LISTEN_FDS): no --https, --http, --tunnel or --admin has its port"
     )]
     Unwanted(SocketAddr),
+    /// Strangers could open links from other machines. Sockets that were passed to this process may be
+    /// bound to more than the address that is configured.
+    #[error(
+        "listen on {0}, which other machines can reach, while there is no token yet: make one with ngrnotok-server token create --account NAME, or let everybody in with --allow-anonymous"
+    )]
+    NoToken(SocketAddr),
     /// There is no way in.
     #[error("find an address to listen on: give --https, --http or both")]
     NoVisitors,
@@ -159,6 +165,12 @@ impl Server {
             .and_then(|socket| socket.local_addr().ok())
         {
             return Err(StartError::Unwanted(unwanted));
+        }
+        let mut for_links = addresses.https.iter().chain(&addresses.tunnel);
+        if config.auth.is_open_until_there_is_a_token()
+            && let Some(reachable) = for_links.find(|address| !is_loopback(address))
+        {
+            return Err(StartError::NoToken(*reachable));
         }
         addresses.admin = admin.as_ref().and_then(|admin| admin.local_addr().ok());
 

@@ -1,5 +1,7 @@
 //! The server's program: what it refuses to start with, and its commands.
 
+use std::net::TcpListener;
+
 use insta::assert_snapshot;
 use ngrnotok_tests::program::Scratch;
 use ngrnotok_tests::run;
@@ -36,6 +38,35 @@ fn a_server_open_to_the_world_needs_a_token() {
             "--dev-cert",
         ];
         assert_snapshot!(shown(&scratch, &args).await);
+    });
+}
+
+#[test]
+fn a_passed_socket_that_is_open_to_the_world_needs_a_token_whatever_is_configured() {
+    run(async {
+        let scratch = Scratch::new();
+        let wildcard = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = wildcard.local_addr().unwrap().port();
+        let configured = format!("127.0.0.1:{port}");
+        let start = || {
+            let args = ["--domain", "tunnel.test", "--dev-cert", "--admin", "off"];
+            let server = ngrnotok_server(&scratch, &args).args(["--https", &configured]);
+            server.on_socket(&wildcard)
+        };
+        let refused = start().output().await;
+        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+        let bound = format!("listen on 0.0.0.0:{port}, which other machines can reach");
+        for words in [&bound, "token create --account", "--allow-anonymous"] {
+            assert!(refused.stderr.contains(words), "{}", refused.stderr);
+        }
+
+        let mut open = start().args(["--allow-anonymous"]).start();
+        open.line_of("https").await;
+        assert!(open.kill());
+        let made = ngrnotok_server(&scratch, &["token", "create", "--account", "ann"]);
+        assert_eq!(made.output().await.code, Some(0));
+        let mut closed = start().start();
+        closed.line_of("https").await;
     });
 }
 

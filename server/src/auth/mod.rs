@@ -46,8 +46,9 @@ pub enum Anonymous {
     Never,
     /// All of them: `--allow-anonymous`.
     Always,
-    /// As long as there has never been a token: a server on loopback that nobody has set up yet. Once
-    /// there was one they stay out, also when it is revoked or expired.
+    /// As long as there has never been a token: a server on loopback that nobody has set up yet; one that
+    /// other machines can reach does not start with it. Once there was a token they stay out, also when it
+    /// is revoked or expired.
     WhileNoTokenExists,
 }
 
@@ -99,6 +100,12 @@ impl Auth {
             failures: Arc::default(),
             last_used: LastUsed::default(),
         }
+    }
+
+    /// Whether strangers are let in until somebody makes a token, which is not for servers that other
+    /// machines can reach.
+    pub(crate) fn is_open_until_there_is_a_token(&self) -> bool {
+        self.anonymous == Anonymous::WhileNoTokenExists
     }
 
     /// Whose link it is that comes with `token` from `address`, and what it may do. A token that was
