@@ -240,7 +240,7 @@ impl Client {
 
     /// Sends recorded requests again, while the client runs.
     pub fn resender(&self) -> Resender {
-        Resender::new(&self.shared)
+        Resender::new(&self.shared, self.status.clone())
     }
 
     /// Opens and closes further tunnels, while the client runs.

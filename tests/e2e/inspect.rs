@@ -170,6 +170,91 @@ fn a_request_can_be_changed_before_it_is_sent_again() {
 }
 
 #[test]
+fn another_body_goes_without_the_coding_of_the_old_one() {
+    run(async {
+        let (app, mut witness) = Origin::witness().await;
+        let (world, client) = recorded(&app).await;
+        let visitor = world.visit(Via::Http1).await;
+        let request = visitor
+            .request("POST", "/")
+            .header("content-encoding", "gzip");
+        visitor
+            .send(request.body(full("packed")).expect("good"))
+            .await;
+        over(&client, 1).await;
+        let first = witness.recv().await.expect("the first");
+        assert_eq!(first.headers()["content-encoding"], "gzip");
+        let edit = Edit {
+            body: Some(Bytes::from("unpacked")),
+            ..Edit::default()
+        };
+        let again = client.resender.resend(ExchangeId(1), edit);
+        over(&client, again.expect("it is sent").0).await;
+        let second = witness.recv().await.expect("the second");
+        assert_eq!(second.body(), "unpacked");
+        assert_eq!(second.headers().get("content-encoding"), None);
+    });
+}
+
+/// An exchange as it comes from the file of another tool.
+async fn imported(world: &World, client: &RunningClient, uri: &str) -> ExchangeId {
+    post(world, Via::Http1, full("from elsewhere")).await;
+    let mut exchange = over(client, 1).await;
+    exchange.origin = Whence::Imported;
+    exchange.tunnel = "imported".parse().expect("a name");
+    exchange.request.uri = uri.parse().expect("an address");
+    // Some write down a length that is not that of the body.
+    let fields = &mut exchange.request.fields;
+    fields.insert("content-length", "9999".parse().expect("a value"));
+    client.recorder.insert(exchange).expect("it is recorded")
+}
+
+#[test]
+fn an_imported_request_goes_to_the_tunnel_that_there_is() {
+    run(async {
+        let (app, mut witness) = Origin::witness().await;
+        let (world, client) = recorded(&app).await;
+        let id = imported(&world, &client, "https://elsewhere.example/hooks?x=1").await;
+        witness.recv().await.expect("the visitor's");
+        let sent = client.resender.resend(id, Edit::default());
+        let sent = over(&client, sent.expect("it is sent").0).await;
+        assert_eq!(sent.state, State::Done);
+        assert_eq!(sent.tunnel.as_str(), "app");
+        let seen = witness.recv().await.expect("the imported one");
+        assert_eq!(seen.uri(), "/hooks?x=1");
+        assert_eq!(seen.body(), "from elsewhere");
+        let host = seen.headers()["host"].to_str().expect("text");
+        assert!(host.starts_with("app.tunnel.test"), "{host}");
+
+        let other = Edit {
+            tunnel: Some("other".parse().expect("a name")),
+            ..Edit::default()
+        };
+        let nowhere = client.resender.resend(id, other);
+        let name = "other".parse().expect("a name");
+        assert_eq!(nowhere, Err(ResendError::NoTunnel(name)));
+    });
+}
+
+#[test]
+fn an_address_without_a_scheme_can_have_another_path() {
+    run(async {
+        let (app, mut witness) = Origin::witness().await;
+        let (world, client) = recorded(&app).await;
+        let id = imported(&world, &client, "elsewhere.example:80").await;
+        witness.recv().await.expect("the visitor's");
+        let edit = Edit {
+            path: Some("/edited".parse().expect("a path")),
+            ..Edit::default()
+        };
+        let sent = client.resender.resend(id, edit).expect("it is sent");
+        assert_eq!(over(&client, sent.0).await.state, State::Done);
+        let seen = witness.recv().await.expect("the imported one");
+        assert_eq!(seen.uri(), "/edited");
+    });
+}
+
+#[test]
 fn what_was_not_kept_whole_is_not_sent_again() {
     run(async {
         let (app, mut seen) = Origin::witness().await;

@@ -1,5 +1,6 @@
 """The inspector's page in a browser, strangers' pages beside it, and its API against its own description."""
 
+import gzip
 import http.client
 import json
 import shutil
@@ -102,10 +103,13 @@ class Looks:
             ("hides secrets until they are asked for", self.secrets),
             ("shows nothing that was captured as anything but text", self.harmless),
             ("resends, and edits before", self.again),
+            ("sends a body that nobody has edited as it was", self.unedited),
+            ("gives edited lines the line ends of their body", self.edited),
             ("copies a curl command that a shell sends the same with", self.curl),
             ("shows a WebSocket's messages", self.messages),
             ("compares two answers", self.compared),
             ("exports what it imports again, by the schema", self.archive),
+            ("says what an import leaves out", self.left_out),
             ("is quick with 10,000 exchanges, most of them not in the document", self.many),
             ("answers nothing to a stranger's page", self.strangers),
         ):
@@ -234,6 +238,40 @@ class Looks:
         method, path, fields, body = self.app.asked.pop()
         same((method, path, fields["x-more"], body), ("PUT", "/edited", "yes", "otter ü".encode()))
 
+    def edit(self, id, script=""):
+        """Opens an exchange in the editor, does what the script says, and returns what the app then gets."""
+        self.app.asked.clear()
+        self.open(id)
+        self.page.press("e")
+        self.page.until("return document.getElementById('dialog').open && document.querySelector('#dialog form')")
+        self.page.run(f"const [fields, body] = document.querySelectorAll('#dialog textarea'); {script}")
+        self.page.click("#dialog button.first")
+        self.page.until_text("#detail .facts", f"resent from #{id}")
+        self.page.until_text("#detail .stat", "200")
+        return self.app.asked.pop()
+
+    def unedited(self):
+        packed = gzip.compress(b"an otter")
+        for body, coding in (
+            (b"--B\r\n\r\none\r\n--B--\r\n", "identity"),
+            (b"\xef\xbb\xbf{}", "identity"),
+            (b"\x00\xff", "identity"),
+            (packed, "gzip"),
+        ):
+            id = self.visit("POST", "/a/../b?c=%7E", body, Content_Encoding=coding, X_Odd=b"\xff")
+            for script in ("", "fields.value += '\\nX-More: yes'"):
+                _, path, fields, sent = self.edit(id, script)
+                same((path, sent), ("/a/../b?c=%7E", body))
+                same((fields["content-encoding"], fields["x-odd"]), (coding, "\xff"))
+
+    def edited(self):
+        form = b"\xef\xbb\xbf--B\r\n\r\none\ntwo\r\n--B--\r\n"
+        id = self.visit("POST", "/form", form)
+        same(self.edit(id, "body.value = body.value.replace('two', 'three\\nfour')")[3], form.replace(b"two", b"three\r\nfour"))
+        id = self.visit("POST", "/form", gzip.compress(b"an otter"), Content_Encoding="gzip")
+        _, _, fields, sent = self.edit(id, "body.value += 's'; fields.value += '\\nX-More: yes'")
+        same((sent, fields.get("content-encoding"), fields["x-more"]), (b"an otters", None, "yes"))
+
     def curl(self):
         self.page.run("navigator.clipboard.writeText = async (text) => { window.copied = text }")
         for body in (b"it's $HOME `x` \"y\" \\ \n end!", bytes(range(256)), b"@/etc/passwd", b""):
@@ -313,6 +351,16 @@ class Looks:
                 for name in ("id", "origin", "resent_of", "edited"):
                     entry["_ngrnotok"].pop(name)
             same(other, one)
+
+    def left_out(self):
+        entry = json.loads(Path(self.downloads / "ngrnotok.har").read_text())["log"]["entries"][0]
+        odd = {**entry, "request": {**entry["request"], "url": "blob:http://app.test/4cb8"}}
+        file = self.downloads / "odd.har"
+        file.write_text(json.dumps({"log": {"entries": [entry, odd]}}))
+        self.page.type("#file", str(file))
+        self.page.until_text("#dialog h1", "1 exchange imported, 1 left out")
+        self.page.until_text("#dialog .reasons", "Entry 1: the address")
+        self.page.press("Escape")
 
     def many(self):
         self.delete_all()

@@ -18,7 +18,11 @@ pub async fn resend(folder: &Path, words: &Resend) -> Result<String, AskError> {
         None => newest_of_a_visitor(&client).await?,
     };
     let mut change = Map::new();
-    for (name, word) in [("method", &words.method), ("path", &words.path)] {
+    for (name, word) in [
+        ("method", &words.method),
+        ("path", &words.path),
+        ("tunnel", &words.tunnel),
+    ] {
         if let Some(word) = word {
             change.insert(name.to_owned(), json!(word));
         }

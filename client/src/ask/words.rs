@@ -101,9 +101,13 @@ pub struct Resend {
     #[arg(long)]
     pub path: Option<String>,
 
-    /// With the body in this file; - for standard input
+    /// With the body in this file, not compressed; - for standard input
     #[arg(long, value_name = "FILE")]
     pub body_file: Option<std::path::PathBuf>,
+
+    /// To this tunnel of the client
+    #[arg(long, value_name = "NAME")]
+    pub tunnel: Option<String>,
 
     /// So long at most for the app's answer: 500ms, 30s, 2m
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]

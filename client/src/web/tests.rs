@@ -361,7 +361,7 @@ async fn who_comes_back_hears_only_what_is_new() {
         let archive = r#"{"log":{"entries":[{"startedDateTime":"2026-01-02T03:04:05Z",
             "request":{"method":"GET","url":"http://a.test/","httpVersion":"","headers":[]},
             "response":{"status":200,"httpVersion":"","headers":[],"content":{}}}]}}"#;
-        let exchange = har::import(archive.as_bytes()).unwrap().remove(0);
+        let exchange = har::import(archive.as_bytes()).unwrap().exchanges.remove(0);
         web.recorder.insert(exchange).unwrap().0
     };
     let listen = async |last: &str| {

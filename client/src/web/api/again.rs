@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Desk;
 use super::ask::{Asked, Given, Named};
-use super::shape::{Field, Line, summary};
+use super::shape::{Field, Line, summary, text};
 use crate::inspect::ExchangeId;
 use crate::resend::{Edit, ResendError};
 use crate::web::problem::Problem;
@@ -29,14 +29,17 @@ pub(super) struct Change {
     path: Option<String>,
     /// In the place of all fields.
     fields: Option<Vec<Field>>,
-    /// A body that is text.
+    /// A body that is text. Without `fields`, the `Content-Encoding` of the old body is left out.
     body: Option<String>,
-    /// Any body, in base64.
+    /// The same for any body, in base64.
     body_base64: Option<String>,
+    /// The name of the tunnel whose app gets it.
+    tunnel: Option<String>,
 }
 
 impl Change {
-    fn read(self) -> Result<Edit, Problem> {
+    /// `recorded` are the fields that the change was made from.
+    fn read(self, recorded: &HeaderMap) -> Result<Edit, Problem> {
         let odd = |what: &str, text: &str| Problem::bad(format!("{text:?} is no {what}."));
         let method = self
             .method
@@ -51,8 +54,9 @@ impl Change {
             for Field { name, value } in lines {
                 let word = HeaderName::from_bytes(name.as_bytes());
                 let word = word.map_err(|_| odd("name of a field", &name))?;
-                let text = HeaderValue::from_str(&value);
-                fields.append(word, text.map_err(|_| odd("value of a field", &value))?);
+                let value = value_of(&word, &value, recorded)
+                    .ok_or_else(|| odd("value of a field", &value))?;
+                fields.append(word, value);
             }
             Ok(fields)
         });
@@ -66,13 +70,27 @@ impl Change {
             }
             (None, None) => None,
         };
+        let tunnel = self
+            .tunnel
+            .map(|name| name.parse().map_err(|_| odd("name of a tunnel", &name)));
         Ok(Edit {
             method: method.transpose()?,
             path: path.transpose()?,
             fields: fields.transpose()?,
             body,
+            tunnel: tunnel.transpose()?,
         })
     }
+}
+
+/// The value that a text stands for. A recorded value is shown as text whatever its bytes are, and where that
+/// text comes back unchanged, so do the bytes.
+fn value_of(name: &HeaderName, value: &str, recorded: &HeaderMap) -> Option<HeaderValue> {
+    let mut recorded = recorded.get_all(name).iter();
+    recorded
+        .find(|recorded| text(recorded.as_bytes()) == value)
+        .cloned()
+        .or_else(|| HeaderValue::from_bytes(value.as_bytes()).ok())
 }
 
 /// How long to wait for the end.
@@ -113,7 +131,12 @@ pub(super) async fn resend(
     Asked(patience): Asked<Patience>,
     Given(change): Given<Change>,
 ) -> Result<Json<Sent>, Problem> {
-    let edit = change.read()?;
+    let recorded = match change.fields {
+        Some(_) => desk.shown.recorder.get(ExchangeId(id)),
+        None => None,
+    };
+    let recorded = recorded.map(|exchange| exchange.request.fields);
+    let edit = change.read(&recorded.unwrap_or_default())?;
     let new = desk.shown.resender.resend(ExchangeId(id), edit);
     let new = new.map_err(|error| refused(&error))?;
     let recorder = desk.shown.recorder;

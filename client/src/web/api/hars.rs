@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::ask::{Archive, Asked};
 use super::{Desk, aside};
-use crate::inspect::ExchangeId;
+use crate::inspect::{ExchangeId, Recorder};
 use crate::web::har;
 use crate::web::problem::Problem;
 
@@ -78,6 +78,19 @@ pub(super) struct Imported {
     first: Option<u64>,
     /// The number that the last of them was given.
     last: Option<u64>,
+    /// So many entries of the file make no exchange and were left out.
+    left_out: usize,
+    /// Why, for the first hundred of them.
+    reasons: Vec<Reason>,
+}
+
+/// Why an entry of the file was left out.
+#[derive(Debug, Serialize, ToSchema)]
+struct Reason {
+    /// Its place in the file, counted from 0.
+    entry: usize,
+    /// What is wrong with it.
+    reason: String,
 }
 
 /// Add the exchanges of a HAR file to those that are recorded
@@ -99,20 +112,26 @@ pub(super) async fn import(
     if !recorder.is_on() {
         return Err(not_recording());
     }
-    let ids = aside(move || add(&recorder, &archive)).await?;
-    Ok(Json(Imported {
+    let imported = aside(move || add(&recorder, &archive)).await?;
+    Ok(Json(imported))
+}
+
+fn add(recorder: &Recorder, archive: &Bytes) -> Result<Imported, Problem> {
+    let import = har::import(archive).map_err(|error| Problem::bad(error.to_string()))?;
+    let exchanges = import.exchanges.into_iter();
+    let ids: Vec<ExchangeId> = exchanges
+        .filter_map(|exchange| recorder.insert(exchange))
+        .collect();
+    let reasons = import.left_out.into_iter();
+    Ok(Imported {
         imported: ids.len(),
         first: ids.first().map(|id| id.0),
         last: ids.last().map(|id| id.0),
-    }))
-}
-
-fn add(recorder: &crate::inspect::Recorder, archive: &Bytes) -> Result<Vec<ExchangeId>, Problem> {
-    let exchanges = har::import(archive).map_err(|error| Problem::bad(error.to_string()))?;
-    let added = exchanges.into_iter();
-    Ok(added
-        .filter_map(|exchange| recorder.insert(exchange))
-        .collect())
+        left_out: import.left_out_count,
+        reasons: reasons
+            .map(|har::LeftOut { entry, reason }| Reason { entry, reason })
+            .collect(),
+    })
 }
 
 /// There is nothing to work with.

@@ -8,7 +8,8 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::protocol::cause::Cause;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::HarError;
 use crate::inspect::{
@@ -16,25 +17,65 @@ use crate::inspect::{
     State, Timing,
 };
 
-/// Reads an archive. Its exchanges have no numbers yet; a recorder gives them when it takes them.
-pub fn import(archive: &[u8]) -> Result<Vec<Exchange>, HarError> {
+/// What an archive holds.
+#[derive(Debug, Default)]
+pub struct Import {
+    /// The exchanges. They have no numbers yet; a recorder gives them when it takes them.
+    pub exchanges: Vec<Exchange>,
+    /// The first entries that make no exchange, [`LeftOut::LISTED`] at most.
+    pub left_out: Vec<LeftOut>,
+    /// How many entries make no exchange.
+    pub left_out_count: usize,
+}
+
+/// An entry that makes no exchange.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its place among the entries, counted from 0.
+    pub entry: usize,
+    /// Why it was left out.
+    pub reason: String,
+}
+
+impl LeftOut {
+    /// So many are listed: 100.
+    pub const LISTED: usize = 100;
+}
+
+/// Reads an archive, entry by entry: one that makes no exchange keeps no other out.
+pub fn import(archive: &[u8]) -> Result<Import, HarError> {
     // Some write a byte order mark.
     let archive = archive.strip_prefix(b"\xef\xbb\xbf").unwrap_or(archive);
-    let archive: Archive = serde_json::from_slice(archive)?;
-    let entries = archive.log.entries.into_iter().enumerate();
-    let exchanges = entries
-        .map(|(place, entry)| exchange(&entry).map_err(|what| HarError::Entry { place, what }));
-    exchanges.collect()
+    let archive: Archive<'_> = serde_json::from_slice(archive)?;
+    let mut import = Import::default();
+    for (place, entry) in archive.log.entries.into_iter().enumerate() {
+        let read = serde_json::from_str::<Entry>(entry.get())
+            .map_err(|error| error.to_string())
+            .and_then(|entry| exchange(&entry));
+        match read {
+            Ok(exchange) => import.exchanges.push(exchange),
+            Err(reason) => {
+                import.left_out_count += 1;
+                if import.left_out.len() < LeftOut::LISTED {
+                    let entry = place;
+                    import.left_out.push(LeftOut { entry, reason });
+                }
+            }
+        }
+    }
+    Ok(import)
 }
 
 #[derive(Deserialize)]
-struct Archive {
-    log: Log,
+struct Archive<'a> {
+    #[serde(borrow)]
+    log: Log<'a>,
 }
 
 #[derive(Deserialize)]
-struct Log {
-    entries: Vec<Entry>,
+struct Log<'a> {
+    #[serde(borrow)]
+    entries: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -42,10 +83,15 @@ struct Log {
 struct Entry {
     started_date_time: String,
     request: Asked,
+    #[serde(default, deserialize_with = "or_default")]
     response: Answered,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     timings: Timings,
-    #[serde(default, rename = "_webSocketMessages")]
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        rename = "_webSocketMessages"
+    )]
     messages: Vec<Said>,
     #[serde(rename = "_ngrnotok")]
     ours: Option<Particulars>,
@@ -56,33 +102,44 @@ struct Entry {
 struct Asked {
     method: String,
     url: String,
+    #[serde(default, deserialize_with = "or_default")]
     http_version: String,
+    #[serde(default, deserialize_with = "or_default")]
     headers: Vec<Field>,
     post_data: Option<PostData>,
 }
 
 #[derive(Deserialize)]
 struct PostData {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     text: String,
     #[serde(rename = "_encoding")]
     encoding: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// No answer is one with the status 0, or -1 as Playwright writes it.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
 struct Answered {
-    status: u16,
+    status: i32,
+    #[serde(deserialize_with = "or_default")]
     http_version: String,
+    #[serde(deserialize_with = "or_default")]
     headers: Vec<Field>,
+    #[serde(deserialize_with = "or_default")]
     content: Content,
+    /// Chrome's word on why there is no answer.
     #[serde(rename = "_error")]
     error: Option<String>,
+    /// Playwright's.
+    #[serde(rename = "_failureText")]
+    failure: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct Content {
-    #[serde(default)]
+    #[serde(deserialize_with = "or_default")]
     text: String,
     encoding: Option<String>,
 }
@@ -95,13 +152,25 @@ struct Field {
     base64: Option<String>,
 }
 
-/// In milliseconds; -1 where there is none.
+/// In milliseconds; -1 or null where there is none.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Timings {
+    #[serde(deserialize_with = "or_default")]
     send: f64,
+    #[serde(deserialize_with = "or_default")]
     wait: f64,
+    #[serde(deserialize_with = "or_default")]
     receive: f64,
+}
+
+/// Some tools write null for what they do not know.
+fn or_default<'de, T, D>(from: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + Default,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
 #[derive(Deserialize)]
@@ -174,22 +243,16 @@ fn exchange(entry: &Entry) -> Result<Exchange, String> {
         ours,
         ..
     } = entry;
-    let at: jiff::Timestamp = entry
-        .started_date_time
-        .parse()
-        .map_err(|_| format!("no time: {:?}", entry.started_date_time))?;
-    let at = SystemTime::from(at);
+    let at = time(&entry.started_date_time)?;
     let method = Method::from_bytes(request.method.as_bytes())
-        .map_err(|_| format!("no method: {:?}", request.method))?;
-    let uri: Uri = without_fragment(&request.url)
-        .parse()
-        .map_err(|_| format!("no address: {:?}", request.url))?;
+        .map_err(|_| odd("the method", &request.method))?;
+    let uri = address(&request.url)?;
     let body = match &request.post_data {
         Some(data) => unpack(&data.text, data.encoding.as_deref())?,
         None => Bytes::new(),
     };
     let answer = match response.status {
-        0 => None,
+        ..=0 => None,
         _ => Some(answer(response, ours.as_ref())?),
     };
     let tunnel = match ours {
@@ -231,9 +294,46 @@ fn imported() -> Name {
     "imported".parse().expect("a good name")
 }
 
-/// Browsers write it, and it never leaves them.
-fn without_fragment(url: &str) -> &str {
-    url.split('#').next().unwrap_or_default()
+/// Quotes what cannot be used, as far as a line has room for it.
+fn odd(what: &str, text: &str) -> String {
+    match text.char_indices().nth(64) {
+        Some((end, _)) => format!("{what} cannot be used: {:?}…", &text[..end]),
+        None => format!("{what} cannot be used: {text:?}"),
+    }
+}
+
+/// Tools that leave the zone out mean UTC.
+fn time(text: &str) -> Result<SystemTime, String> {
+    let in_utc = || {
+        let civil: jiff::civil::DateTime = text.parse().ok()?;
+        Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    };
+    let at = text.parse::<jiff::Timestamp>().ok().or_else(in_utc);
+    at.map(SystemTime::from)
+        .ok_or_else(|| odd("the time", text))
+}
+
+/// The address of a request. Browsers also write the fragment, and the user and password before the host; none
+/// of these travels in a request.
+fn address(url: &str) -> Result<Uri, String> {
+    let refused = || {
+        odd(
+            "the address, which must begin with http:// or https:// and a host,",
+            url,
+        )
+    };
+    let without_fragment = url.split('#').next().unwrap_or_default();
+    let uri: Uri = without_fragment.parse().map_err(|_| refused())?;
+    let mut parts = uri.into_parts();
+    let is_http = parts
+        .scheme
+        .as_ref()
+        .is_some_and(|scheme| ["http", "https", "ws", "wss"].contains(&scheme.as_str()));
+    let host = parts.authority.as_ref().filter(|_| is_http);
+    let host = host.ok_or_else(refused)?.as_str();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    parts.authority = Some(host.parse().map_err(|_| refused())?);
+    Uri::from_parts(parts).map_err(|_| refused())
 }
 
 fn answer(response: &Answered, ours: Option<&Particulars>) -> Result<Answer, String> {
@@ -249,8 +349,10 @@ fn answer(response: &Answered, ours: Option<&Particulars>) -> Result<Answer, Str
         fields.remove(CONTENT_ENCODING);
     }
     Ok(Answer {
-        status: StatusCode::from_u16(response.status)
-            .map_err(|_| format!("no status: {}", response.status))?,
+        status: u16::try_from(response.status)
+            .ok()
+            .and_then(|status| StatusCode::from_u16(status).ok())
+            .ok_or_else(|| odd("the status", &response.status.to_string()))?,
         version: version(&response.http_version),
         fields,
         body: captured(body, ours),
@@ -288,14 +390,18 @@ fn fields(lines: &[Field]) -> Result<HeaderMap, String> {
     let mut fields = HeaderMap::new();
     // Browsers list what HTTP/2 says instead of the first line, too.
     for line in lines.iter().filter(|line| !line.name.starts_with(':')) {
-        let odd = || format!("a field that cannot be one: {:?}", line.name);
+        let odd = || odd("the field", &line.name);
         let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| odd())?;
         let bytes = match &line.base64 {
             Some(packed) => unpack(packed, Some("base64"))?,
             None => Bytes::copy_from_slice(line.value.as_bytes()),
         };
-        let value = HeaderValue::from_maybe_shared(bytes).map_err(|_| odd())?;
-        fields.append(name, value);
+        // Chrome and Playwright join fields of the same name with a line end.
+        for value in bytes.split(|&byte| byte == b'\n') {
+            let value = value.strip_suffix(b"\r").unwrap_or(value);
+            let value = HeaderValue::from_bytes(value).map_err(|_| odd())?;
+            fields.append(&name, value);
+        }
     }
     Ok(fields)
 }
@@ -312,9 +418,10 @@ fn version(word: &str) -> Version {
 
 fn state(response: &Answered, ours: Option<&Particulars>) -> State {
     let Some(ours) = ours else {
-        return match (&response.error, response.status) {
-            (Some(error), 0) => State::Broken(error.clone()),
-            (None, 0) => State::Broken("no answer".to_owned()),
+        let error = response.error.as_ref().or(response.failure.as_ref());
+        return match (error, response.status) {
+            (Some(error), ..=0) => State::Broken(error.clone()),
+            (None, ..=0) => State::Broken("no answer".to_owned()),
             _ => State::Done,
         };
     };
@@ -373,7 +480,7 @@ fn timing(entry: &Entry) -> Timing {
     let answered = sent + time(wait);
     Timing {
         request_ended: Some(sent),
-        answered: (entry.response.status != 0).then_some(answered),
+        answered: (entry.response.status > 0).then_some(answered),
         ended: Some(answered + time(receive)),
         round_trip: None,
         edge: None,

@@ -134,7 +134,7 @@ fn entries(archive: &[u8]) -> Vec<Value> {
 #[test]
 fn what_is_written_is_read_again() {
     let archive = export(exchanges().into_iter(), true);
-    let read = import(&archive).unwrap();
+    let read = import(&archive).unwrap().exchanges;
     assert_eq!(read.len(), exchanges().len());
     for (read, mut written) in read.into_iter().zip(exchanges()) {
         // The recorder that takes it gives it another.
@@ -148,7 +148,7 @@ fn what_is_written_is_read_again() {
 fn secrets_are_written_only_for_who_asks() {
     let hidden = export(exchanges().into_iter(), false);
     assert!(!String::from_utf8_lossy(&hidden).contains("session=secret"));
-    let read = import(&hidden).unwrap();
+    let read = import(&hidden).unwrap().exchanges;
     assert_eq!(read[0].request.fields[COOKIE], crate::inspect::MASK);
     let shown = export(exchanges().into_iter(), true);
     assert!(String::from_utf8_lossy(&shown).contains("session=secret"));
@@ -239,7 +239,10 @@ fn archives_of_browsers_are_read() {
             "timings": { "blocked": 3, "dns": -1, "ssl": -1, "connect": -1, "send": 0.5, "wait": 30, "receive": 10 },
         }],
     }});
-    let read = import(archive.to_string().as_bytes()).unwrap().remove(0);
+    let read = import(archive.to_string().as_bytes())
+        .unwrap()
+        .exchanges
+        .remove(0);
     assert_eq!(read.tunnel.as_str(), "imported");
     assert_eq!(read.request.uri, "wss://app.test/socket");
     assert_eq!(read.request.version, Version::HTTP_2);
@@ -256,23 +259,113 @@ fn archives_of_browsers_are_read() {
     assert_eq!(read.messages[0].at.as_millis(), 22);
 }
 
+/// What browsers and other tools write.
+fn foreign(change: impl FnOnce(&mut Value)) -> Value {
+    let mut entry = json!({
+        "startedDateTime": "2026-01-02T03:04:05.678Z",
+        "request": {
+            "method": "GET", "url": "http://app.test/a", "httpVersion": "HTTP/1.1", "headers": [],
+        },
+        "response": {
+            "status": 200, "httpVersion": "HTTP/1.1", "headers": [],
+            "content": { "size": 0, "mimeType": "text/plain" },
+        },
+        "timings": { "send": 0, "wait": 1, "receive": 0 },
+    });
+    change(&mut entry);
+    entry
+}
+
+fn imported(entries: impl Into<Value>) -> Import {
+    let archive = json!({ "log": { "entries": entries.into() } });
+    import(archive.to_string().as_bytes()).unwrap()
+}
+
+/// The exchange of one entry.
+fn read(change: impl FnOnce(&mut Value)) -> Exchange {
+    let mut import = imported(vec![foreign(change)]);
+    assert_eq!(import.left_out, []);
+    import.exchanges.remove(0)
+}
+
 #[test]
-fn what_is_no_archive_is_refused_with_its_place() {
+fn what_is_no_archive_is_refused() {
     assert!(import(b"{}").unwrap_err().to_string().contains("no HAR"));
     assert!(import(b"").is_err());
-    let mut archive: Value =
-        serde_json::from_slice(&export(exchanges().into_iter(), true)).unwrap();
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_keeps_no_other_out() {
     for (part, name, value) in [
         ("request", "url", json!("not an address")),
+        ("request", "url", json!("blob:http://app.test/4cb8")),
+        ("request", "url", json!("data:text/plain,x")),
+        ("request", "url", json!("app.test:80")),
+        ("request", "url", json!("/a")),
         ("request", "method", json!("G ET")),
+        (
+            "request",
+            "headers",
+            json!([{ "name": "a b", "value": "" }]),
+        ),
         ("response", "status", json!(7)),
+        ("response", "status", json!("200")),
     ] {
-        let entry = &mut archive["log"]["entries"][1][part];
-        let before = std::mem::replace(&mut entry[name], value);
-        let error = import(archive.to_string().as_bytes())
-            .unwrap_err()
-            .to_string();
-        assert!(error.starts_with("entry 1 of the HAR file"), "{error}");
-        archive["log"]["entries"][1][part][name] = before;
+        let odd = foreign(|entry| entry[part][name] = value.clone());
+        let import = imported(vec![foreign(|_| {}), odd, foreign(|_| {})]);
+        assert_eq!(import.exchanges.len(), 2, "{value}");
+        assert_eq!(import.left_out_count, 1, "{value}");
+        assert_eq!(import.left_out[0].entry, 1);
+        let reason = &import.left_out[0].reason;
+        assert!(!reason.is_empty() && reason.len() < 200, "{reason}");
     }
+}
+
+#[test]
+fn reasons_are_listed_within_bounds() {
+    let long = "x".repeat(10_000);
+    let odd = foreign(|entry| entry["request"]["url"] = json!(long));
+    let import = imported(vec![odd; LeftOut::LISTED + 5]);
+    assert_eq!(import.left_out_count, LeftOut::LISTED + 5);
+    assert_eq!(import.left_out.len(), LeftOut::LISTED);
+    assert!(import.left_out[0].reason.len() < 200);
+}
+
+#[test]
+fn a_request_without_an_answer_is_a_broken_one() {
+    let failed = read(|entry| {
+        entry["response"] = json!({ "status": -1, "_failureText": "net::ERR_ABORTED" });
+    });
+    assert_eq!(failed.answer, None);
+    assert_eq!(failed.state, State::Broken("net::ERR_ABORTED".into()));
+    assert_eq!(failed.timing.answered, None);
+    let blocked = read(|entry| drop(entry.as_object_mut().unwrap().remove("response")));
+    assert_eq!(blocked.state, State::Broken("no answer".into()));
+}
+
+#[test]
+fn what_tools_leave_out_is_made_up_for() {
+    let untimed = read(|entry| {
+        entry["timings"] = json!({ "send": null, "wait": null, "receive": null });
+        entry["startedDateTime"] = json!("2026-01-02T03:04:05.678");
+        entry["response"]["content"] = json!(null);
+    });
+    assert_eq!(untimed.at, read(|_| {}).at, "no zone is UTC");
+    assert_eq!(untimed.timing.answered, Some(Duration::ZERO));
+}
+
+#[test]
+fn fields_that_were_joined_are_told_apart() {
+    let cookies = json!([{ "name": "Set-Cookie", "value": "a=1\nb=2\r\nc=3" }]);
+    let answer = read(|entry| entry["response"]["headers"] = cookies).answer;
+    let fields = answer.unwrap().fields;
+    let cookies: Vec<_> = fields.get_all("set-cookie").iter().collect();
+    assert_eq!(cookies, ["a=1", "b=2", "c=3"]);
+}
+
+#[test]
+fn a_password_in_an_address_is_no_part_of_its_host() {
+    let url = json!("https://alice:secret@app.test/a?b=c@d");
+    let read = read(|entry| entry["request"]["url"] = url);
+    assert_eq!(read.request.uri, "https://app.test/a?b=c@d");
 }

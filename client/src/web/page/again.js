@@ -25,31 +25,71 @@ async function send(one, change) {
 
 export const resend = (one) => send(one, {});
 
+const LINE_END = /\r\n|\r|\n/;
+
+// The path and query as they were sent: a URL object would resolve ".." and encode what was not.
+const pathOf = (url) => url.replace(/^[a-z]+:\/\/[^/?#]*/i, "") || "/";
+
+// A textarea turns every line end into \n. Lines before and after the edit get theirs back, the lines between them the
+// one that the body has most of.
+export function withLineEnds(before, edited) {
+  const ends = before.match(new RegExp(LINE_END, "g")) ?? [];
+  const [old, now] = [before.split(LINE_END), edited.split("\n")];
+  const shorter = Math.min(old.length, now.length);
+  let head = 0;
+  while (head < shorter && old[head] === now[head]) head++;
+  let tail = 0;
+  while (tail < shorter - head && old.at(-1 - tail) === now.at(-1 - tail)) tail++;
+  const count = (end) => ends.filter((one) => one === end).length;
+  const usual = ["\n", "\r\n", "\r"].reduce((most, end) => (count(end) > count(most) ? end : most));
+  const end = (at) => {
+    if (at < head) return ends[at] ?? usual;
+    const fromTheEnd = now.length - 1 - at;
+    return fromTheEnd <= tail ? (ends.at(-fromTheEnd) ?? usual) : usual;
+  };
+  return now.map((line, at) => (at < now.length - 1 ? line + end(at) : line)).join("");
+}
+
+// What the form changes. What nobody has touched is not in it, so it is sent byte for byte as it was recorded.
+function changeOf(one, form, untouched, text, bom) {
+  const change = {};
+  const [method, path, fields, content, tunnel] = form.map((element) => element?.value);
+  if (method.trim() !== one.method) change.method = method.trim();
+  if (path.trim() !== untouched.path) change.path = path.trim();
+  if (tunnel && tunnel !== one.tunnel) change.tunnel = tunnel;
+  if (text !== null && content !== untouched.content) change.body = bom + withLineEnds(text, content);
+  if (fields === untouched.fields) return change;
+  const rows = fields.split("\n").filter((row) => row.trim());
+  change.fields = rows.map((row) => {
+    const at = row.indexOf(":");
+    if (at < 1) throw new Error(`"${row}" is no field; write name: value`);
+    return { name: row.slice(0, at).trim(), value: row.slice(at + 1).trim() };
+  });
+  // It described the body that was recorded.
+  if (change.body !== undefined) change.fields = change.fields.filter(({ name }) => name.toLowerCase() !== "content-encoding");
+  return change;
+}
+
 export async function edit(shown) {
   // What is hidden cannot be sent: secrets come in as they are.
   const one = await askJson(`/api/exchanges/${shown.id}?secrets=true`);
   const found = one.request.body.kept ? await body(one.id, "request") : { bytes: new Uint8Array(), cut: false };
   const text = textOf(found.bytes);
-  const url = new URL(one.url, "http://x");
-  const method = el("input", { value: one.method, "aria-label": "Method", class: "short", spellcheck: "false" });
-  const path = el("input", { value: url.pathname + url.search, "aria-label": "Path", spellcheck: "false" });
-  const fields = el("textarea", { "aria-label": "Fields", rows: 9, spellcheck: "false" });
+  // The decoder of textOf takes the byte order mark away.
+  const bom = [0xef, 0xbb, 0xbf].every((byte, at) => found.bytes[at] === byte) ? "\ufeff" : "";
   const packed = one.request.fields.some((field) => field.name === "content-encoding");
-  const kept = one.request.fields.filter((field) => !(text !== null && packed && field.name === "content-encoding"));
-  fields.value = kept.map((field) => `${field.name}: ${field.value}`).join("\n");
+  const { tunnels } = await askJson("/api/status");
+  const method = el("input", { value: one.method, "aria-label": "Method", class: "short", spellcheck: "false" });
+  const path = el("input", { value: pathOf(one.url), "aria-label": "Path", spellcheck: "false" });
+  const fields = el("textarea", { "aria-label": "Fields", rows: 9, spellcheck: "false" });
+  fields.value = one.request.fields.map((field) => `${field.name}: ${field.value}`).join("\n");
   const content = el("textarea", { "aria-label": "Body", rows: 10, spellcheck: "false", disabled: text === null });
   content.value = text ?? "";
+  const names = [...new Set([one.tunnel, ...tunnels.map((tunnel) => tunnel.name)])];
+  const tunnel = names.length > 1 ? el("select", {}, names.map((name) => el("option", { value: name }, name))) : null;
+  const untouched = { path: path.value, fields: fields.value, content: content.value };
   const go = async () => {
-    const lines = fields.value.split("\n").filter((row) => row.trim());
-    const parsed = lines.map((row) => {
-      const at = row.indexOf(":");
-      if (at < 1) throw new Error(`"${row}" is no field; write name: value`);
-      return { name: row.slice(0, at).trim(), value: row.slice(at + 1).trim() };
-    });
-    const change = { method: method.value.trim(), path: path.value.trim(), fields: parsed };
-    // A body that is no text stays as it is.
-    if (text !== null) change.body = content.value;
-    await send(one, change);
+    await send(one, changeOf(one, [method, path, fields, content, tunnel], untouched, text, bom));
     $("dialog").close();
   };
   dialog(
@@ -58,8 +98,10 @@ export async function edit(shown) {
       "form",
       { class: "edit", onsubmit: (event) => event.preventDefault() },
       el("div", { class: "pair" }, method, path),
+      tunnel && el("label", {}, "Tunnel", tunnel),
       el("label", {}, "Fields", fields),
       el("label", {}, text === null ? "Body (not text; it is sent as it was)" : "Body", content),
+      packed && text !== null ? el("p", { class: "dim" }, "The body is shown unpacked. If you edit it, it is sent so, without Content-Encoding.") : null,
       found.cut ? el("p", { class: "warn" }, "Only the beginning of this body was kept.") : null,
       el("div", { class: "actions" }, button("Send", go, { class: "first", title: "Ctrl+Enter" })),
     ),

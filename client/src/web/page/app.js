@@ -168,8 +168,12 @@ async function importFile() {
 
 const importArchive = doing(async (file) => {
   if (!file) return;
-  const { imported } = await askJson("/api/har", { method: "POST", body: file });
-  toast(`${imported} ${imported === 1 ? "exchange" : "exchanges"} imported`);
+  const { imported, left_out, reasons } = await askJson("/api/har", { method: "POST", body: file });
+  const said = `${imported} ${imported === 1 ? "exchange" : "exchanges"} imported`;
+  if (!left_out) return toast(said);
+  const rows = reasons.map(({ entry, reason }) => el("li", {}, `Entry ${entry}: ${reason}`));
+  if (left_out > rows.length) rows.push(el("li", {}, `and ${left_out - rows.length} more`));
+  dialog(`${said}, ${left_out} left out`, el("ul", { class: "reasons" }, rows));
 });
 
 const KEYS = [
