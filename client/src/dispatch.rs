@@ -6,14 +6,15 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::ext::Protocol;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use ngrnotok_common::id::TunnelId;
-use ngrnotok_common::link::body::{Ahead, PumpError};
+use ngrnotok_common::link::body::{Ahead, LinkBody, PumpError};
 use ngrnotok_common::link::serving::Reply;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::protocol::stream;
-use ngrnotok_common::splice::{SocketEnd, StreamEnd, splice};
+use ngrnotok_common::splice::{Remainder, SocketEnd, StreamEnd, splice};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -40,6 +41,9 @@ pub(crate) fn dispatch(
 ) -> impl Future<Output = ()> + use<> {
     let client = Arc::clone(client);
     let tunnel = tunnel_of(&mut request).and_then(|id| client.tunnels.get(id));
+    if *request.method() == Method::CONNECT {
+        restore_length(request.headers_mut());
+    }
     let sight = Sight::of(&request);
     let open = client.connections.begin(sight.began);
     let recording = match &tunnel {
@@ -106,16 +110,20 @@ pub(crate) fn dispatch(
                     Err(PumpError::Stream(_)) => {}
                 }
             }
-            Ok(Answer::Switched(head, local, receive)) => {
+            Ok(Answer::Switched(head, local, remainder)) => {
                 recording.switched(&head);
                 witness.note(|| sight.with(&tunnel, StatusCode::SWITCHING_PROTOCOLS, None));
                 let Ok(send) = reply.begin(head, false) else {
                     return;
                 };
                 let app = Heard::new(SocketEnd(local), recording.tap(Direction::FromApp));
-                let visitor = StreamEnd::new(send, receive);
+                let visitor = StreamEnd::new(send, remainder);
                 let visitor = Heard::new(visitor, recording.tap(Direction::FromVisitor));
-                match splice(app, visitor).await {
+                let joined = tokio::select! {
+                    joined = splice(app, visitor) => joined,
+                    never = ahead.drive() => match never {},
+                };
+                match joined {
                     Ok(()) => recording.done(),
                     Err(error) => {
                         debug!(%error, "an upgraded stream broke");
@@ -150,26 +158,27 @@ enum Asked {
     Upgrade(Option<Box<Upgrade>>),
 }
 
-/// Extended CONNECT (RFC 8441): the rest of the stream is no body.
+/// Extended CONNECT (RFC 8441).
 struct Upgrade {
-    head: Request<()>,
+    request: Request<LinkBody>,
     protocol: Protocol,
-    receive: RecvStream,
+    /// Records the body, if there is one.
+    tap: Option<Tap>,
 }
 
 impl Asked {
     fn new(request: Request<RecvStream>, reply: &Reply, tap: Option<Tap>) -> (Self, Ahead) {
         let (head, receive) = request.into_parts();
-        if let Some(protocol) = head.extensions.get::<Protocol>().cloned() {
-            let upgrade = Box::new(Upgrade {
-                head: Request::from_parts(head, ()),
-                protocol,
-                receive,
-            });
-            return (Self::Upgrade(Some(upgrade)), Ahead::default());
-        }
         let body = reply.body(receive);
         let ahead = body.ahead();
+        if let Some(protocol) = head.extensions.get::<Protocol>().cloned() {
+            let upgrade = Box::new(Upgrade {
+                request: Request::from_parts(head, body),
+                protocol,
+                tap,
+            });
+            return (Self::Upgrade(Some(upgrade)), ahead);
+        }
         let body = RequestBody::new(body, tap);
         (Self::Request(Request::from_parts(head, body)), ahead)
     }
@@ -178,7 +187,7 @@ impl Asked {
 /// What a local app answered.
 enum Answer {
     Ordinary(Response<LocalBody>),
-    Switched(Response<()>, Switched, RecvStream),
+    Switched(Response<()>, Switched, Remainder),
 }
 
 async fn ask(local: &Local, asked: &mut Asked, reply: &Reply) -> Result<Answer, Trouble> {
@@ -197,12 +206,12 @@ async fn ask(local: &Local, asked: &mut Asked, reply: &Reply) -> Result<Answer, 
 
 async fn switch(local: &Local, upgrade: Upgrade) -> Result<Answer, Trouble> {
     let Upgrade {
-        head,
+        request,
         protocol,
-        receive,
+        tap,
     } = upgrade;
-    Ok(match local.switch(head, protocol.as_str()).await? {
-        Switch::Agreed(head, socket) => Answer::Switched(head, socket, receive),
+    Ok(match local.switch(request, protocol.as_str(), tap).await? {
+        Switch::Agreed(head, socket, remainder) => Answer::Switched(head, socket, remainder),
         Switch::Refused(answer) => Answer::Ordinary(answer),
     })
 }
@@ -269,6 +278,13 @@ fn record(
         round_trip,
         held: held.map(Duration::from_micros),
     })
+}
+
+/// Puts the length of an upgrade's body back to where the visitor said it.
+fn restore_length(fields: &mut HeaderMap) {
+    if let Some(length) = fields.remove(stream::BODY_LENGTH) {
+        fields.insert(CONTENT_LENGTH, length);
+    }
 }
 
 /// The tunnel that is meant. The field is taken out: what is private to the link goes no further, and a head in

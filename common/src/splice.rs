@@ -7,16 +7,18 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::take;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
+use http_body::Body;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-use crate::link::body::let_it_leave;
+use crate::link::body::{LinkBody, let_it_leave};
 use crate::link::open::in_words;
 use crate::socket::Socket;
 
@@ -218,43 +220,25 @@ impl<S: Socket> End for SocketEnd<S> {
     }
 }
 
-/// A stream of HTTP/2 as an end, with whatever must live as long as it.
-#[derive(Debug)]
-pub struct StreamEnd<K = ()> {
-    send: SendStream<Bytes>,
-    receive: RecvStream,
-    _kept: K,
+/// The receiving half of a stream, as bytes.
+pub trait Received {
+    /// See [`End::READ_AHEAD`].
+    const READ_AHEAD: usize;
+
+    /// See [`End::poll_read`].
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>>;
+
+    /// See [`End::passed_on`].
+    fn passed_on(&mut self, n: usize);
 }
 
-impl StreamEnd<()> {
-    /// Both halves of a stream after its heads have been exchanged.
-    pub fn new(send: SendStream<Bytes>, receive: RecvStream) -> Self {
-        Self {
-            send,
-            receive,
-            _kept: (),
-        }
-    }
-}
-
-impl<K> StreamEnd<K> {
-    /// Keeps `more`, too, until the end is dropped.
-    pub fn keeping<L>(self, more: L) -> StreamEnd<(K, L)> {
-        StreamEnd {
-            send: self.send,
-            receive: self.receive,
-            _kept: (self._kept, more),
-        }
-    }
-}
-
-impl<K> End for StreamEnd<K> {
+impl Received for RecvStream {
     /// The peer's window bounds it: window is given back only for what has been passed on.
     const READ_AHEAD: usize = usize::MAX;
 
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
         loop {
-            match ready!(self.receive.poll_data(cx)) {
+            match ready!(self.poll_data(cx)) {
                 Some(Ok(chunk)) if chunk.is_empty() => {}
                 Some(Ok(chunk)) => {
                     into.extend_from_slice(&chunk);
@@ -269,8 +253,86 @@ impl<K> End for StreamEnd<K> {
     fn passed_on(&mut self, n: usize) {
         if n > 0 {
             // Fails only for a stream that is over, whose window nobody needs.
-            let _ = self.receive.flow_control().release_capacity(n);
+            let _ = self.flow_control().release_capacity(n);
         }
+    }
+}
+
+/// What is left of a stream whose first bytes were a body.
+#[derive(Debug)]
+pub struct Remainder {
+    /// Came in one frame with the end of the body.
+    first: Bytes,
+    body: LinkBody,
+}
+
+impl Remainder {
+    /// `first` comes before the rest of `body`.
+    pub fn new(first: Bytes, body: LinkBody) -> Self {
+        Self { first, body }
+    }
+}
+
+impl Received for Remainder {
+    /// [`Ahead`](crate::link::body::Ahead) takes the frames off the connection.
+    const READ_AHEAD: usize = 0;
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+        let mut chunk = take(&mut self.first);
+        while chunk.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => chunk = frame.into_data().unwrap_or_default(),
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                None => return Poll::Ready(Ok(0)),
+            }
+        }
+        into.extend_from_slice(&chunk);
+        Poll::Ready(Ok(chunk.len()))
+    }
+
+    /// The body has given its window back already.
+    fn passed_on(&mut self, _: usize) {}
+}
+
+/// A stream of HTTP/2 as an end, with whatever must live as long as it.
+#[derive(Debug)]
+pub struct StreamEnd<K = (), R = RecvStream> {
+    send: SendStream<Bytes>,
+    receive: R,
+    _kept: K,
+}
+
+impl<R: Received> StreamEnd<(), R> {
+    /// Both halves of a stream after its heads have been exchanged.
+    pub fn new(send: SendStream<Bytes>, receive: R) -> Self {
+        Self {
+            send,
+            receive,
+            _kept: (),
+        }
+    }
+}
+
+impl<K, R> StreamEnd<K, R> {
+    /// Keeps `more`, too, until the end is dropped.
+    pub fn keeping<L>(self, more: L) -> StreamEnd<(K, L), R> {
+        StreamEnd {
+            send: self.send,
+            receive: self.receive,
+            _kept: (self._kept, more),
+        }
+    }
+}
+
+impl<K, R: Received> End for StreamEnd<K, R> {
+    const READ_AHEAD: usize = R::READ_AHEAD;
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+        self.receive.poll_read(cx, into)
+    }
+
+    fn passed_on(&mut self, n: usize) {
+        self.receive.passed_on(n);
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, from: &mut BytesMut) -> Poll<io::Result<()>> {

@@ -14,7 +14,7 @@ use ngrnotok_tests::visitor::Via;
 use ngrnotok_tests::world::{RunningClient, World};
 use ngrnotok_tests::{run, soon};
 
-use crate::upgrades::upgraded;
+use crate::upgrades::{EXEC, upgraded};
 
 /// A world whose client records what goes to `app`.
 async fn recorded(app: &Origin) -> (World, RunningClient) {
@@ -449,5 +449,31 @@ fn both_sides_of_a_websocket_are_heard() {
             let again = client.resender.resend(ExchangeId(id), Edit::default());
             assert_eq!(again, Err(ResendError::Upgrade));
         }
+    });
+}
+
+#[test]
+fn the_body_with_which_an_upgrade_began_is_kept() {
+    run(async {
+        let app = Origin::raw(async |mut wire| {
+            wire.head().await;
+            wire.exactly(4).await;
+            wire.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\n\r\n")
+                .await;
+            wire.next().await;
+        });
+        let app = app.await;
+        let (world, client) = recorded(&app).await;
+        let mut wire = world.wire(Via::Http1, "app").await;
+        wire.say(EXEC).await;
+        let head = soon("the switch", wire.head()).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        wire.say("behind").await;
+        soon("the end of the app", wire.rest()).await;
+        drop(wire);
+        let exchange = over(&client, 1).await;
+        assert_eq!(exchange.kind, Kind::Upgraded("tcp".into()));
+        assert_eq!(exchange.request.fields["content-length"], "4");
+        assert_eq!(exchange.request.body.bytes, "body");
     });
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
 use ngrnotok::requests::Happening;
 use ngrnotok_tests::body::empty;
 use ngrnotok_tests::origin::Origin;
+use ngrnotok_tests::raw_link::{HELLO, RawClient};
 use ngrnotok_tests::visitor::Via;
 use ngrnotok_tests::wire::Wire;
 use ngrnotok_tests::world::World;
@@ -304,6 +305,69 @@ fn the_last_words_of_an_app_that_stops_listening_arrive() {
                 let said = soon("the last words", wire.rest()).await;
                 assert_eq!(said, "too much, bye", "{via:?}");
             }
+        }
+    });
+}
+
+/// How `docker exec` begins.
+pub(crate) const EXEC: &str = "POST /exec/start HTTP/1.1\r\nHost: app.tunnel.test\r\nConnection: Upgrade\r\n\
+    Upgrade: tcp\r\nContent-Length: 4\r\n\r\nbody";
+
+#[test]
+fn an_upgrade_tells_how_long_its_body_is_to_clients_that_want_to_know() {
+    run(async {
+        let world = World::plan().start().await;
+        let mut client = RawClient::open(&world).await;
+        client.say(&HELLO.replace("\"t\"", "\"upgrade_bodies\":true,\"t\""));
+        client.bind(1, "http", "app");
+        assert_eq!(client.hear().await["t"], "welcome");
+        assert_eq!(client.hear().await["t"], "bound");
+        let mut wire = world.wire(Via::PlainHttp1, "app").await;
+        wire.say(format!("{EXEC}behind")).await;
+        let (request, mut respond) = client.request().await;
+        assert_eq!(request.method(), Method::CONNECT);
+        let fields = request.headers();
+        assert_eq!(fields["ngrnotok-body-length"], "4");
+        assert_eq!(fields["ngrnotok-method"], "POST");
+        assert!(!fields.contains_key("content-length"), "{fields:?}");
+        let mut body = request.into_body();
+        assert_eq!(
+            soon("the body", body.data()).await.unwrap().unwrap(),
+            "body"
+        );
+
+        let agreed = Response::builder().header("ngrnotok-switched", "tcp");
+        let mut send = respond
+            .send_response(agreed.body(()).unwrap(), false)
+            .unwrap();
+        send.send_data("welcome".into(), false).unwrap();
+        let head = soon("the switch", wire.head()).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        assert_eq!(soon("the protocol", wire.exactly(7)).await, "welcome");
+        let rest = soon("what came behind the body", body.data()).await;
+        assert_eq!(rest.unwrap().unwrap(), "behind");
+    });
+}
+
+#[test]
+fn an_upgrade_with_a_body_is_an_ordinary_request_to_a_client_that_does_not_carry_it() {
+    run(async {
+        let world = World::plan().start().await;
+        let mut client = RawClient::bound(&world, "app").await;
+        let mut wire = world.wire(Via::PlainHttp1, "app").await;
+        wire.say(EXEC).await;
+        let (request, _) = client.request().await;
+        assert_eq!(request.method(), Method::POST);
+        assert_eq!(request.headers()["content-length"], "4");
+        assert!(!request.headers().contains_key("upgrade"));
+
+        let mut wire = world.wire(Via::PlainHttp1, "app").await;
+        wire.say(ASK.replace("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"))
+            .await;
+        let (request, _) = client.request().await;
+        assert_eq!(request.method(), Method::CONNECT);
+        for field in ["content-length", "ngrnotok-body-length"] {
+            assert!(!request.headers().contains_key(field), "{field}");
         }
     });
 }

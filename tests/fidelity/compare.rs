@@ -107,6 +107,10 @@ pub(crate) fn answers(ask: &Ask, direct: &Message, tunnelled: &Message, hops: Ho
         direct.end = End::Broken;
     }
     take_hop(&mut direct.fields, switched);
+    if switched {
+        // RFC 9110 §8.6: no length in a 101.
+        take(&mut direct.fields, &["content-length"]);
+    }
     if hops.http2_visitor {
         if switched {
             // RFC 8441 §5: a 200 without the fields of the HTTP/1.1 handshake.

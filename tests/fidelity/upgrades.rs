@@ -9,15 +9,29 @@ use crate::stage::Stage;
 use crate::table::play;
 
 fn say(word: &'static str) -> Step {
-    Step::Data(Bytes::from_static(word.as_bytes()))
+    data(word.as_bytes())
 }
 
-fn hear(size: usize) -> Step {
+const fn data(bytes: &'static [u8]) -> Step {
+    Step::Data(Bytes::from_static(bytes))
+}
+
+const fn hear(size: usize) -> Step {
     Step::Hear(Heard::Data(size))
+}
+
+/// The same, and the 101 says a length, which means nothing there.
+fn agreeing(length: &str, mut case: Case) -> Case {
+    let (ask, answer) = case.exchanges.remove(0);
+    let answer = answer.field("Content-Length", length);
+    case.and(ask, answer)
 }
 
 const SWITCHED: Step = Step::Hear(Heard::Head);
 const END: Step = Step::Hear(Heard::End);
+
+const PING: [Step; 3] = [SWITCHED, data(b"ping"), hear(4)];
+const PONG: [Step; 3] = [hear(4), data(b"pong"), END];
 
 /// An upgrade to whatever protocol: a matter of HTTP/1.1.
 fn echo(name: &'static str, visitor: &[Step], app: &[Step]) -> Case {
@@ -83,6 +97,11 @@ fn switches() {
                 &[hear(5), say("heard"), END],
             ),
             upgrade("nothing but ends", &[SWITCHED], &[END]),
+            agreeing("0", upgrade("a switch that says a length", &PING, &PONG)),
+            agreeing(
+                "4",
+                upgrade("a switch that says a longer one", &PING, &PONG),
+            ),
             upgrade(
                 "1 MiB each way",
                 &[SWITCHED, large(), hear(1 << 20)],
@@ -111,6 +130,73 @@ fn switches() {
         ]);
     }
     run(play(cases));
+}
+
+/// A request that wants to switch may have a body, after which the other protocol begins (RFC 9110 §7.8).
+#[test]
+fn switches_after_a_body() {
+    const LARGE: usize = 1 << 20;
+    let large = || Bytes::from(vec![b'b'; LARGE]);
+    let exec = || ask("POST", "/exec/start").upgrade("tcp");
+    let agreed = || switch("tcp").field("X-B", "2");
+    let then = |mut ask: Ask, steps: &[Step]| {
+        ask.steps.extend_from_slice(steps);
+        ask
+    };
+    let afterwards = |mut answer: Answer, steps: &[Step]| {
+        answer.after.extend_from_slice(steps);
+        answer
+    };
+    let cases = [
+        case(
+            "no body, and its length is said",
+            then(exec().field("Content-Length", "0"), &PING),
+            afterwards(agreed(), &PONG),
+        ),
+        case(
+            "a WebSocket that says that it has no body",
+            then(
+                get("/").upgrade("websocket").field("Content-Length", "0"),
+                &PING,
+            ),
+            afterwards(switch("websocket"), &PONG),
+        ),
+        case(
+            "a body, then the other protocol",
+            then(exec().sized(r#"{"Tty":true}"#), &PING),
+            afterwards(agreed().first(hear(12)), &[hear(16), say("pong"), END]),
+        ),
+        case(
+            "the other protocol in one breath with the body",
+            then(
+                exec().field("Content-Length", "4"),
+                &[say("bodyeager"), SWITCHED, hear(5), say("!")],
+            ),
+            afterwards(agreed().first(hear(4)), &[hear(9), say("heard"), END]),
+        ),
+        case(
+            "1 MiB of body and 1 MiB of the other protocol",
+            then(exec().sized(large()), &[SWITCHED, Step::Data(large())]),
+            afterwards(agreed().first(hear(LARGE)), &[Step::Data(large()), END]),
+        ),
+        case(
+            "the app agrees before it has read the body",
+            then(exec().sized(large()), &PING),
+            afterwards(agreed(), &[hear(LARGE + 4), say("pong"), END]),
+        ),
+        case(
+            "the app reads the body and refuses",
+            exec().sized("body"),
+            answer(404).sized("no such container"),
+        ),
+        case(
+            "the app refuses before it has read the body",
+            exec().sized("body"),
+            answer(401).early().sized("who?"),
+        ),
+    ];
+    let http1 = |case: Case| case.visitors(Speakers::Http1).apps(Speakers::Http1);
+    run(play(cases.map(http1).into()));
 }
 
 /// An app need not agree, and its answer is an ordinary one.
@@ -156,13 +242,14 @@ fn refusals() {
                 .upgrade("echo/1")
                 .field("Content-Length", "0"),
         ),
-        // RFC 9110 §7.8: a server may ignore the wish, and where a body comes first the edge does.
+        // RFC 9110 §7.8: a server may ignore the wish, and where a body of unknown length comes first the edge
+        // does.
         ordinary(
-            "a body that would switch",
+            "a body in chunks that would switch",
             ask("POST", "/")
                 .field("Connection", "Upgrade")
                 .field("Upgrade", "echo/1")
-                .sized("body"),
+                .chunked(&["bo", "dy"]),
         ),
         ordinary(
             "Upgrade that Connection does not list",

@@ -148,7 +148,10 @@ impl RawClient {
         let tls = stream.get_ref().1;
         let binding = tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));
         let binding = binding.expect("a handshake that is done");
-        let mut link = h2::server::handshake(stream).await.expect("HTTP/2");
+        let link = h2::server::Builder::new()
+            .enable_connect_protocol()
+            .handshake(stream);
+        let mut link = link.await.expect("HTTP/2");
         let (sender, mut requests) = mpsc::channel(64);
         let (frozen, closed, ended) =
             <(CancellationToken, CancellationToken, CancellationToken)>::default();

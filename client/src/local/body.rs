@@ -5,9 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::Reason;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use ngrnotok_common::link::body::LinkBody;
+use ngrnotok_common::splice::Remainder;
+use tokio::sync::oneshot;
 
 use crate::inspect::Tap;
 
@@ -17,6 +20,8 @@ pub enum RequestBody {
     Link(LinkBody),
     /// The same, and it is recorded as it flows.
     Tapped(Box<Tapped>),
+    /// What comes before a switch of protocols.
+    Opening(Box<Opening>),
     /// One that is here already, for a request that is sent again.
     Ready(Box<Ready>),
 }
@@ -26,6 +31,27 @@ pub enum RequestBody {
 pub struct Tapped {
     body: LinkBody,
     tap: Tap,
+}
+
+/// The first bytes of a stream. What is left of it is handed over when this is dropped, which hyper does as
+/// soon as it has written the last of them.
+#[derive(Debug)]
+pub struct Opening {
+    stream: LinkBody,
+    left: u64,
+    tap: Option<Tap>,
+    /// Came in one frame with the end of the body.
+    behind: Bytes,
+    remainder: Option<oneshot::Sender<Remainder>>,
+}
+
+/// Where the remainder of a stream is whose first bytes are a body.
+#[derive(Debug)]
+pub(super) enum After {
+    /// No body comes first.
+    Now(Remainder),
+    /// It comes when the body has been written.
+    Written(oneshot::Receiver<Remainder>),
 }
 
 /// A body that is here already.
@@ -47,6 +73,25 @@ impl RequestBody {
             Some(tap) if !body.is_end_stream() => Self::Tapped(Box::new(Tapped { body, tap })),
             _ => Self::Link(body),
         }
+    }
+
+    /// The first `length` bytes of `stream`, and where the others will be. `tap` records the body.
+    pub(super) fn opening(stream: LinkBody, length: u64, tap: Option<Tap>) -> (Self, After) {
+        if length == 0 {
+            return (
+                Self::none(),
+                After::Now(Remainder::new(Bytes::new(), stream)),
+            );
+        }
+        let (sender, receiver) = oneshot::channel();
+        let opening = Opening {
+            stream,
+            left: length,
+            tap,
+            behind: Bytes::new(),
+            remainder: Some(sender),
+        };
+        (Self::Opening(Box::new(opening)), After::Written(receiver))
     }
 
     /// What is here already.
@@ -73,6 +118,47 @@ impl Tapped {
     }
 }
 
+impl Opening {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let frame = match ready!(Pin::new(&mut self.stream).poll_frame(cx)) {
+            Some(Ok(frame)) => frame.into_data().ok(),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            None => None,
+        };
+        let Some(mut chunk) = frame else {
+            // It is shorter than its length.
+            return Poll::Ready(Some(Err(Reason::PROTOCOL_ERROR.into())));
+        };
+        let size = chunk.len().min(self.left.try_into().unwrap_or(usize::MAX));
+        self.behind = chunk.split_off(size);
+        self.left -= size as u64;
+        if let Some(tap) = &self.tap {
+            tap.data(&chunk);
+            if self.left == 0 {
+                tap.ended();
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(remainder) = self.remainder.take() {
+            let stream = std::mem::replace(&mut self.stream, LinkBody::none());
+            let behind = std::mem::take(&mut self.behind);
+            // Nobody takes it if the app has not switched.
+            let _ = remainder.send(Remainder::new(behind, stream));
+        }
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = h2::Error;
@@ -84,6 +170,7 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Link(body) => Pin::new(body).poll_frame(cx),
             Self::Tapped(tapped) => tapped.poll_frame(cx),
+            Self::Opening(opening) => opening.poll_frame(cx),
             Self::Ready(ready) if !ready.bytes.is_empty() => {
                 let bytes = std::mem::take(&mut ready.bytes);
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
@@ -99,6 +186,7 @@ impl Body for RequestBody {
         match self {
             Self::Link(body) => body.is_end_stream(),
             Self::Tapped(tapped) => tapped.body.is_end_stream(),
+            Self::Opening(opening) => opening.left == 0,
             Self::Ready(ready) => ready.bytes.is_empty() && ready.trailers.is_none(),
         }
     }
@@ -107,6 +195,7 @@ impl Body for RequestBody {
         match self {
             Self::Link(body) => body.size_hint(),
             Self::Tapped(tapped) => tapped.body.size_hint(),
+            Self::Opening(opening) => SizeHint::with_exact(opening.left),
             // As that of a visitor, whose length stands in a field: the app is told the same the same way.
             Self::Ready(_) => SizeHint::default(),
         }

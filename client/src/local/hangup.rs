@@ -15,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) struct Listening {
     stream: Box<dyn Socket>,
     hung_up: bool,
+    /// The last write found no room.
+    blocked: bool,
 }
 
 impl Listening {
@@ -22,7 +24,13 @@ impl Listening {
         Self {
             stream,
             hung_up: false,
+            blocked: false,
         }
+    }
+
+    /// Whether something waits to be written.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
     }
 
     pub(super) fn into_inner(self) -> Box<dyn Socket> {
@@ -31,6 +39,7 @@ impl Listening {
 
     /// `whole` is what a successful write would have said.
     fn judge<T>(&mut self, written: Poll<io::Result<T>>, whole: T) -> Poll<io::Result<T>> {
+        self.blocked = written.is_pending();
         match written {
             Poll::Ready(Err(error)) if is_hangup(&error) => {
                 self.hung_up = true;

@@ -4,16 +4,21 @@
 use data_encoding::BASE64;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use ngrnotok_common::headers;
+use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::protocol::stream;
 use ngrnotok_common::rewound::Rewound;
 use ngrnotok_common::socket::Socket;
+use ngrnotok_common::splice::Remainder;
 
+use super::body::After;
 use super::hangup::Listening;
 use super::http::{Local, LocalBody, in_http1};
 use super::{RequestBody, Target, Trouble};
+use crate::inspect::Tap;
 
 const WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 
@@ -22,8 +27,9 @@ pub type Switched = Rewound<Box<dyn Socket>>;
 
 /// What became of a wish for an upgrade.
 pub enum Switch {
-    /// The app has switched. The head says to what, in the field that the link knows.
-    Agreed(Response<()>, Switched),
+    /// The app has switched. The head says to what, in the field that the link knows. What is left of the
+    /// visitor's stream is of that protocol.
+    Agreed(Response<()>, Switched, Remainder),
     /// The app gave an ordinary answer.
     Refused(Response<LocalBody>),
 }
@@ -36,17 +42,21 @@ pub(crate) fn method(fields: &HeaderMap) -> Method {
 }
 
 impl Local {
-    /// Asks the app to switch to `protocol`.
+    /// Asks the app to switch to `protocol`. So much of the request's stream is its body as `Content-Length`
+    /// says, nothing without one; `tap` records that.
     ///
     /// Cancel safety: dropping the future closes the connection.
-    pub async fn switch(
+    pub(crate) async fn switch(
         &self,
-        mut request: Request<()>,
+        request: Request<LinkBody>,
         protocol: &str,
+        tap: Option<Tap>,
     ) -> Result<Switch, Trouble> {
+        let (head, stream) = request.into_parts();
+        let length = self.body_length(&head.headers)?;
+        let (body, after) = RequestBody::opening(stream, length, tap);
+        let mut request = Request::from_parts(head, body);
         *request.method_mut() = method(request.headers());
-        request.headers_mut().remove(stream::METHOD);
-        let mut request = request.map(|()| RequestBody::none());
         if *self.target() == Target::Hello {
             let answer = self.exchange(&mut request, None).await;
             return answer.map(Switch::Refused);
@@ -54,15 +64,8 @@ impl Local {
         let public = self.for_app(&mut request);
         in_http1(&mut request);
         let fields = request.headers_mut();
-        // There is no body, whatever the server says: an app that waited for one would take the next
-        // request on this connection for it.
+        // The connection of the link has no say in where the body ends.
         fields.remove(TRANSFER_ENCODING);
-        if fields
-            .get(CONTENT_LENGTH)
-            .is_some_and(|length| length != "0")
-        {
-            fields.remove(CONTENT_LENGTH);
-        }
         fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         let protocol = HeaderValue::from_str(protocol).map_err(|_| self.odd("protocol"))?;
         fields.insert(UPGRADE, protocol.clone());
@@ -72,15 +75,31 @@ impl Local {
             // A visitor on HTTP/2 has none (RFC 8441 §5); HTTP/1.1 wants one (RFC 6455 §4.1).
             fields.insert(WEBSOCKET_KEY, nonce());
         }
-        let (mut answer, connection) = self.send_on(None, &mut request).await?;
+        let (answer, connection) = self.send_on(None, &mut request).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             let mut answer = answer.map(|body| LocalBody::Http1 { body, connection });
             self.for_link(&mut answer)?;
             self.rewrite_answer(&mut answer, public.as_ref());
             return Ok(Switch::Refused(answer));
         }
+        let (head, socket) = self.switched(answer, protocol).await?;
+        let remainder = match after {
+            After::Now(remainder) => remainder,
+            After::Written(remainder) => remainder.await.map_err(|_| self.odd("body"))?,
+        };
+        Ok(Switch::Agreed(head, socket, remainder))
+    }
+
+    /// What follows an app's agreement. hyper gives the connection away when the whole request is written.
+    async fn switched(
+        &self,
+        mut answer: Response<Incoming>,
+        protocol: HeaderValue,
+    ) -> Result<(Response<()>, Switched), Trouble> {
         let agreed = answer.headers_mut().remove(UPGRADE).unwrap_or(protocol);
         headers::strip_hop(answer.headers_mut());
+        // Nothing that follows is a body (RFC 9110 §8.6), and HTTP/2 would cut the stream there.
+        answer.headers_mut().remove(CONTENT_LENGTH);
         let mut head = Response::new(());
         *head.version_mut() = Version::HTTP_2;
         std::mem::swap(head.headers_mut(), answer.headers_mut());
@@ -90,8 +109,26 @@ impl Local {
             .map_err(|error| Trouble::exchange(self.target(), &error))?
             .downcast::<TokioIo<Listening>>()
             .expect("the connection is the one we put in");
-        let socket = Rewound::new(parts.read_buf, parts.io.into_inner().into_inner());
-        Ok(Switch::Agreed(head, socket))
+        let connection = parts.io.into_inner();
+        if connection.is_blocked() {
+            // What hyper still had to write is gone with it.
+            let reason = "it switched protocols before it had read the request";
+            return Err(Trouble::new(
+                Cause::LocalBadResponse,
+                self.target(),
+                &reason,
+            ));
+        }
+        Ok((head, Rewound::new(parts.read_buf, connection.into_inner())))
+    }
+
+    /// How much of an upgrade's stream is the body of its request.
+    fn body_length(&self, fields: &HeaderMap) -> Result<u64, Trouble> {
+        let Some(length) = fields.get(CONTENT_LENGTH) else {
+            return Ok(0);
+        };
+        let length = length.to_str().ok().and_then(|length| length.parse().ok());
+        length.ok_or_else(|| self.odd("content-length"))
     }
 
     fn odd(&self, what: &str) -> Trouble {
@@ -110,7 +147,7 @@ fn nonce() -> HeaderValue {
 impl std::fmt::Debug for Switch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Agreed(head, _) => f.debug_tuple("Agreed").field(head).finish(),
+            Self::Agreed(head, ..) => f.debug_tuple("Agreed").field(head).finish(),
             Self::Refused(answer) => f.debug_tuple("Refused").field(answer).finish(),
         }
     }

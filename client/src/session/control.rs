@@ -74,6 +74,7 @@ pub(super) async fn converse(
             os: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
             resume,
             times: client.recorder.is_on(),
+            upgrade_bodies: true,
         })
         .await?;
     // Asked for in the same breath: nothing in the welcome could change what we want.

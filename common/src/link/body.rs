@@ -337,7 +337,7 @@ pub(crate) async fn let_it_leave() {
 }
 
 /// Sends one chunk as the peer's window allows.
-pub(crate) async fn send_chunk(
+pub async fn send_chunk(
     stream: &mut SendStream<Bytes>,
     mut chunk: Bytes,
     last: bool,

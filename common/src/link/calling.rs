@@ -80,11 +80,12 @@ impl Requests {
         self.requests.clone()
     }
 
-    /// The body of an answer to a [`raw`](Self::raw) request.
-    pub fn body(&self, received: RecvStream) -> AnswerBody {
+    /// The body of an answer to a [`raw`](Self::raw) request. `upload` is the rest of the request's, which
+    /// ends with it.
+    pub fn body(&self, received: RecvStream, upload: Option<AbortOnDropHandle<()>>) -> AnswerBody {
         AnswerBody {
             body: LinkBody::new(received, &self.unread),
-            _upload: None,
+            _upload: upload,
         }
     }
 

@@ -39,6 +39,10 @@ pub enum ClientMessage {
         /// [`HELD`](super::stream::HELD).
         #[serde(default, skip_serializing_if = "is_false")]
         times: bool,
+        /// The client carries upgrades whose request has a body, see
+        /// [`BODY_LENGTH`](super::stream::BODY_LENGTH).
+        #[serde(default, skip_serializing_if = "is_false")]
+        upgrade_bodies: bool,
     },
     /// Asks for a public name. The server answers `bound` or `refused` with the same id.
     Bind {

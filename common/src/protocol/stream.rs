@@ -24,6 +24,12 @@ pub const SWITCHED: HeaderName = HeaderName::from_static("ngrnotok-switched");
 /// On an extended CONNECT: the method of the visitor's request, where it was not `GET`.
 pub const METHOD: HeaderName = HeaderName::from_static("ngrnotok-method");
 
+/// On an extended CONNECT, if the client's `hello` said `upgrade_bodies`: the length of the request's body in
+/// bytes, in decimal. So much of the stream is HTTP still, and what follows belongs to the other protocol.
+///
+/// `Content-Length` cannot say it: HTTP/2 compares that with the whole stream (RFC 9113 §8.1.1).
+pub const BODY_LENGTH: HeaderName = HeaderName::from_static("ngrnotok-body-length");
+
 /// On responses: the code of a [`Cause`](super::cause::Cause). Its presence says that the tunnel
 /// client made this answer itself because the local app gave none.
 pub const CAUSE: HeaderName = HeaderName::from_static("ngrnotok-cause");

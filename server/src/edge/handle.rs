@@ -59,9 +59,10 @@ where
         say_how_long(head.headers_mut(), open.held());
     }
     match kind {
-        Kind::Upgrade(protocol) if route.session.carries_upgrades() => {
+        Kind::Upgrade(protocol) if upgrade::is_carried(&route.session, &body) => {
+            let asked = upgrade::ask(&route.session, head, body, version, protocol, open);
             // Boxed, so that the ordinary request's future stays small.
-            Box::pin(upgrade::ask(&route.session, head, version, protocol, open)).await
+            Box::pin(asked).await
         }
         _ => forward(&edge.registry, &host, &route, head, body, open, interim)
             .await

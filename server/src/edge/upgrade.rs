@@ -3,6 +3,7 @@
 
 use std::mem::take;
 
+use bytes::Bytes;
 use h2::ext::Protocol;
 use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
@@ -39,9 +40,10 @@ impl Kind {
                 _ => Err(Cause::ConnectRefused),
             };
         }
-        // A server may ignore the wish (RFC 9110 §7.8), and for a request with a body we do: what is
-        // body and what comes after the switch could be told apart only by guessing.
-        if head.version() != Version::HTTP_11 || !body.is_end_stream() {
+        // A server may ignore the wish (RFC 9110 §7.8), and for a body of unknown length we do: on the link
+        // nothing would tell where it ends and the other protocol begins.
+        let length_is_known = body.size_hint().exact().is_some();
+        if head.version() != Version::HTTP_11 || !length_is_known {
             return Ok(Self::Plain);
         }
         Ok(match wanted(head.headers()) {
@@ -49,6 +51,11 @@ impl Kind {
             None => Self::Plain,
         })
     }
+}
+
+/// Whether the tunnel client can carry an upgrade that begins with this body.
+pub(super) fn is_carried<B: Body>(session: &Session, body: &B) -> bool {
+    session.carries_upgrades() && (body.is_end_stream() || session.carries_upgrade_bodies())
 }
 
 /// The protocol of `Upgrade`, if `Connection` says that it is meant for us. h2c is never passed on: it
@@ -85,31 +92,37 @@ pub(super) struct Switched {
 }
 
 /// Asks the session for an upgrade. `head` is ready for the link but for what makes it a CONNECT.
-pub(super) async fn ask(
+pub(super) async fn ask<B>(
     session: &Session,
     head: &mut Request<()>,
+    body: B,
     from: Version,
     protocol: Protocol,
     open: OpenRequest,
-) -> Result<Answer, Cause> {
+) -> Result<Answer, Cause>
+where
+    B: Body<Data = Bytes, Error: Send> + Send + 'static,
+{
     if !matches!(*head.method(), Method::GET | Method::CONNECT) {
         let method = HeaderValue::from_str(head.method().as_str()).map_err(|_| Cause::BadHost)?;
         head.headers_mut().insert(stream::METHOD, method);
     }
-    // What follows is no body, whatever its head says of one.
-    if head
-        .headers()
-        .get(CONTENT_LENGTH)
-        .is_some_and(|length| length != "0")
+    // HTTP/2 would cut the stream at that length, which ends no more than the body (RFC 9113 §8.1.1).
+    let length = head.headers_mut().remove(CONTENT_LENGTH);
+    if let Some(length) = length
+        && from == Version::HTTP_11
+        && session.carries_upgrade_bodies()
     {
-        head.headers_mut().remove(CONTENT_LENGTH);
+        head.headers_mut().insert(stream::BODY_LENGTH, length);
     }
     *head.method_mut() = Method::CONNECT;
     head.extensions_mut().insert(protocol);
-    match session.switch(take(head)).await? {
+    match session.switch(take(head), body).await? {
         Switch::Agreed(mut head, link) => {
             let protocol = head.headers_mut().remove(stream::SWITCHED);
             headers::strip_hop(head.headers_mut());
+            // No body follows a switch, whatever the app says of one (RFC 9110 §8.6).
+            head.headers_mut().remove(CONTENT_LENGTH);
             if let Some(protocol) = protocol {
                 head.headers_mut().insert(UPGRADE, protocol);
             }

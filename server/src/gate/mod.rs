@@ -178,6 +178,7 @@ impl Gate {
             os,
             resume,
             times,
+            upgrade_bodies,
             binding,
             admitted,
         } = Box::pin(self.greet(hello, peer)).await?;
@@ -204,6 +205,7 @@ impl Gate {
         let secret = opened.secret.take();
         let session = Arc::clone(&opened.session);
         session.session().tell_times(times);
+        session.session().tell_upgrade_bodies(upgrade_bodies);
         let (id, grant) = (session.session().id(), session.grant());
         let (account, token) = (grant.account(), grant.token().map(display));
         info!(session = %id, %account, token, %peer, agent = user_agent, version, os, resumed = opened.resumed, "link open");
@@ -302,6 +304,7 @@ impl Gate {
             os,
             resume,
             times,
+            upgrade_bodies,
         }) = hello
         else {
             return Err(GateError::Protocol("did not say hello"));
@@ -316,6 +319,7 @@ impl Gate {
             os,
             resume,
             times,
+            upgrade_bodies,
             binding,
             admitted,
         })
@@ -359,6 +363,7 @@ struct Greeted {
     os: String,
     resume: Option<Resume>,
     times: bool,
+    upgrade_bodies: bool,
     binding: ChannelBinding,
     admitted: handshake::Admitted,
 }

@@ -1,21 +1,26 @@
 //! One link of a session: a handle that carries requests over it.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::mem::take;
+use std::pin::{Pin, pin};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 
 use bytes::Bytes;
-use h2::Reason;
+use h2::{Reason, SendStream};
 use http::{Method, Request, Response};
 use http_body::Body;
+use http_body_util::BodyExt;
+use ngrnotok_common::link::body::send_chunk;
 use ngrnotok_common::link::calling::{ExchangeError, Requests, exchange};
 use ngrnotok_common::link::open::in_words;
 use ngrnotok_common::protocol::cause::{Cause, Limit, LimitName};
 use ngrnotok_common::protocol::stream::SWITCHED;
 use ngrnotok_common::splice::StreamEnd;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::debug;
 
 use super::slots::{Slot, Slots};
@@ -181,18 +186,50 @@ impl Link {
     }
 
     /// Carries a request for an upgrade; see [`Session::switch`](super::Session::switch).
-    pub(super) async fn switch(&self, head: Request<()>) -> Result<Switch, Failure> {
+    ///
+    /// An app may agree before it has read the body. The stream is the other protocol's when all of the body
+    /// has been sent, and only then is the answer told (RFC 9110 §7.8).
+    pub(super) async fn switch<B>(
+        &self,
+        head: Request<()>,
+        body: B,
+        uploads: &TaskTracker,
+    ) -> Result<Switch, Failure>
+    where
+        B: Body<Data = Bytes, Error: Send> + Send + 'static,
+    {
         let slot = self.take_slot()?;
-        let (answer, stream) = self
+        let (mut answer, stream) = self
             .requests
             .raw()
             .send_request(head, false)
             .map_err(|error| failure(&error))?;
-        let answer = answer.await.map_err(|error| failure(&error))?;
+        let mut upload = Box::pin(send_body(body, stream));
+        let mut sent = None;
+        let answer = poll_fn(|cx| {
+            if sent.is_none()
+                && let Poll::Ready(stream) = upload.as_mut().poll(cx)?
+            {
+                sent = Some(stream);
+            }
+            Pin::new(&mut answer)
+                .poll(cx)
+                .map_err(|error| failure(&error))
+        })
+        .await?;
         if !answer.headers().contains_key(SWITCHED) {
-            let body = |received| SessionBody::new(self.requests.body(received), slot);
+            // An app may answer before it has read everything, and read on.
+            let rest = sent.is_none().then(|| {
+                let rest = async { drop(upload.await) };
+                AbortOnDropHandle::new(uploads.spawn(rest))
+            });
+            let body = |received| SessionBody::new(self.requests.body(received, rest), slot);
             return Ok(Switch::Refused(answer.map(body)));
         }
+        let stream = match sent {
+            Some(stream) => stream,
+            None => upload.await?,
+        };
         let (head, received) = answer.into_parts();
         Ok(Switch::Agreed(
             Response::from_parts(head, ()),
@@ -212,6 +249,24 @@ impl Link {
         }
         Ok(slot)
     }
+}
+
+/// Sends the body with which an upgrade begins, and leaves the stream open for what follows it.
+async fn send_body<B>(body: B, mut stream: SendStream<Bytes>) -> Result<SendStream<Bytes>, Failure>
+where
+    B: Body<Data = Bytes>,
+{
+    let mut body = pin!(body);
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
+        let frame = frame.map_err(|_| Failure::Upload)?;
+        if let Ok(chunk) = frame.into_data() {
+            let sent = send_chunk(&mut stream, chunk, false).await;
+            sent.map_err(|error| failure(&error))?;
+        }
+    }
+    Ok(stream)
 }
 
 fn failure(error: &h2::Error) -> Failure {

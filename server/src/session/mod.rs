@@ -57,6 +57,7 @@ struct Inner {
     changed: Notify,
     ended: AtomicBool,
     times: AtomicBool,
+    upgrade_bodies: AtomicBool,
     /// The shard of the newest link.
     shard: AtomicUsize,
     waiting: Slots,
@@ -115,6 +116,7 @@ impl Session {
             changed: Notify::new(),
             ended: AtomicBool::new(false),
             times: AtomicBool::new(false),
+            upgrade_bodies: AtomicBool::new(false),
             shard: AtomicUsize::new(0),
             waiting: Slots::new(MOST_WAITING),
             patience,
@@ -234,13 +236,29 @@ impl Session {
         self.best_link().is_none_or(|link| link.carries_upgrades())
     }
 
-    /// Carries a request for an upgrade, an extended CONNECT, to the tunnel client.
+    /// Whether the tunnel client carries upgrades whose request has a body.
+    pub fn carries_upgrade_bodies(&self) -> bool {
+        self.0.upgrade_bodies.load(Ordering::Relaxed)
+    }
+
+    /// It does, or not.
+    pub fn tell_upgrade_bodies(&self, carried: bool) {
+        self.0.upgrade_bodies.store(carried, Ordering::Relaxed);
+    }
+
+    /// Carries a request for an upgrade, an extended CONNECT, to the tunnel client. `body` is what comes
+    /// before the switch.
     ///
     /// Errors and cancel safety are those of [`Session::send`].
-    pub async fn switch(&self, head: Request<()>) -> Result<Switch, Cause> {
+    pub async fn switch<B>(&self, head: Request<()>, body: B) -> Result<Switch, Cause>
+    where
+        B: Body<Data = Bytes, Error: Send> + Send + 'static,
+    {
         let within = self.0.limits.admit()?;
+        let body = Paced::new(body, within.as_ref().and_then(Within::on_bytes));
         let link = self.next_link(self.0.patience).await?;
-        Ok(link.switch(head).await?.within(within))
+        let switch = link.switch(head, body, &self.0.uploads).await?;
+        Ok(switch.within(within))
     }
 
     /// Streams that are open for visitors now, on links that take requests.
