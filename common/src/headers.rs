@@ -1,26 +1,23 @@
 //! What a proxy hop does to header fields, and nothing else.
 //!
-//! Three rules, each with its RFC: fields that belong to one connection stay there (RFC 9110
-//! §7.6.1), our own fields between the two ends of a link cannot be forged, and cookies that HTTP/2
-//! split are joined again (RFC 9113 §8.2.3).
+//! Fields that belong to one connection stay there (RFC 9110 §7.6.1). Our own fields between the two ends of a
+//! link, and those with which proxies tell who called, cannot be forged. Trailers hold nothing that belongs into
+//! a head (RFC 9110 §6.5.1). Cookies that HTTP/2 split are joined again (RFC 9113 §8.2.3).
+//!
+//! Many apps read `_` in a name as `-`, because CGI and WSGI do: a name is ours in either spelling.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
+use http::{Response, StatusCode};
 
 /// Prefix of the fields with which the two ends of a link speak to each other on data streams.
 /// Whatever a visitor or a local app sends under it is dropped: it could only be forged.
 pub const PRIVATE_PREFIX: &str = "ngrnotok-";
 
-/// Fields that describe one connection, whether or not `Connection` lists them.
-const PER_HOP: [HeaderName; 5] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// Prefix of the fields with which proxies tell of their visitors, beside `Forwarded` (RFC 7239).
+const FORWARDED_PREFIX: &str = "x-forwarded-";
 
 /// Fields that stay even when `Connection` lists them: removing them would change whom the request
 /// is for, where it ends, or who is said to have sent it.
@@ -33,57 +30,143 @@ const END_TO_END: [&str; 6] = [
     "host",
 ];
 
+/// Fields that mean nothing behind a body, or the wrong thing: those that frame, route and authenticate a
+/// message, modify a request, control a response or tell the form of the content (RFC 9110 §6.5.1).
+const HEAD_ONLY: [&str; 33] = [
+    "age",
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "expires",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "location",
+    "max-forwards",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "range",
+    "retry-after",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "vary",
+    "warning",
+    "www-authenticate",
+];
+
 /// Removes what must not cross to the next hop: the fields of this connection, the ones
 /// `Connection` lists, `TE` other than `trailers`, and our private fields.
 ///
-/// Most messages carry none of them, so the names are looked at once before anything is touched.
+/// Most messages carry few of them, so the names are looked at once before anything is touched.
 pub fn strip_hop(headers: &mut HeaderMap) {
-    if !headers.keys().any(belongs_to_hop) {
+    let mut leaving = chosen(headers, belongs_to_hop);
+    if leaving.is_empty() {
         return;
     }
-    // `keep-alive` is what most say, and names no field that the next step would leave.
-    let listed: Vec<HeaderName> = headers
+    // `keep-alive` is what most say, and names no field that stays otherwise.
+    let listed = headers
         .get_all(CONNECTION)
         .iter()
         .filter(|value| *value != "keep-alive")
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .filter(|name| !is_end_to_end(name) && name != TE)
-        .collect();
-    for name in listed {
-        headers.remove(name);
-    }
-    for name in &PER_HOP {
+        .filter(|name| !is_end_to_end(name));
+    leaving.extend(listed);
+    for name in leaving.iter().filter(|name| **name != TE) {
         headers.remove(name);
     }
     keep_only_trailers(headers);
-    let private: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_private(name))
-        .cloned()
-        .collect();
-    for name in private {
+}
+
+/// Does to an answer what [`strip_hop`] does to fields, and takes the length from one that never has a body: in
+/// HTTP/2 it would be malformed (RFC 9110 §8.6, RFC 9113 §8.1.1).
+pub fn strip_answer<B>(answer: &mut Response<B>) {
+    let status = answer.status();
+    if status.is_informational() || status == StatusCode::NO_CONTENT {
+        answer.headers_mut().remove(CONTENT_LENGTH);
+    }
+    strip_hop(answer.headers_mut());
+}
+
+/// Removes what a visitor says in place of a proxy. What a proxy of our own has said stays in the spelling that
+/// proxies use.
+pub fn strip_forwarded(headers: &mut HeaderMap, by_own_proxy: bool) {
+    let leaving = chosen(headers, |name| {
+        is_forwarded(name) && !(by_own_proxy && !name.as_str().contains('_'))
+    });
+    for name in &leaving {
         headers.remove(name);
     }
+}
+
+/// Leaves in trailers what may stand there: nothing of the connection, of proxies, of ours, and nothing that
+/// an app would read as part of the head.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    let leaving = chosen(trailers, |name| {
+        let text = name.as_str();
+        belongs_to_hop(name)
+            || is_forwarded(name)
+            || HEAD_ONLY.iter().any(|known| reads_as(text, known))
+    });
+    for name in &leaving {
+        trailers.remove(name);
+    }
+}
+
+fn chosen(headers: &HeaderMap, of: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
+    headers.keys().filter(|name| of(name)).cloned().collect()
 }
 
 fn belongs_to_hop(name: &HeaderName) -> bool {
     let text = name.as_str();
     // Every name in question starts with one of these; a byte is cheaper than six comparisons.
     match text.as_bytes()[0] {
-        b'c' | b'k' | b'p' | b't' | b'u' => PER_HOP.contains(name) || name == TE,
-        b'n' => is_private(name),
+        // A second length could be hidden so; the first one is no business of the connection.
+        b'c' => name == CONNECTION || text == "content_length",
+        b'k' => reads_as(text, "keep-alive"),
+        b'p' => reads_as(text, "proxy-connection"),
+        b't' => name == TE || reads_as(text, "transfer-encoding"),
+        b'u' => name == UPGRADE,
+        b'n' => begins_as(text, PRIVATE_PREFIX),
         _ => false,
     }
 }
 
 fn is_end_to_end(name: &HeaderName) -> bool {
-    END_TO_END.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-")
+    END_TO_END.contains(&name.as_str()) || name.as_str().starts_with(FORWARDED_PREFIX)
 }
 
-fn is_private(name: &HeaderName) -> bool {
-    name.as_str().starts_with(PRIVATE_PREFIX)
+/// Whether a field tells who called.
+fn is_forwarded(name: &HeaderName) -> bool {
+    match name.as_str().as_bytes()[0] {
+        b'f' => name == FORWARDED,
+        b'x' => begins_as(name.as_str(), FORWARDED_PREFIX),
+        _ => false,
+    }
+}
+
+fn reads_as(name: &str, known: &str) -> bool {
+    name.len() == known.len() && begins_as(name, known)
+}
+
+fn begins_as(name: &str, known: &str) -> bool {
+    let mut pairs = name.bytes().zip(known.bytes());
+    name.len() >= known.len() && pairs.all(|(a, b)| a == b || (a == b'_' && b == b'-'))
 }
 
 /// `TE: trailers` is the one transfer coding wish that HTTP/2 carries (RFC 9113 §8.2.2).
@@ -234,13 +317,66 @@ mod tests {
     }
 
     #[test]
-    fn private_fields_cannot_be_forged() {
+    fn private_fields_cannot_be_forged_in_either_spelling() {
         let left = stripped(&[
             ("ngrnotok-cause", "x"),
             ("ngrnotok-tunnel", "1"),
+            ("ngrnotok_tunnel", "1"),
+            ("keep_alive", "timeout=5"),
+            ("proxy_connection", "keep-alive"),
+            ("transfer_encoding", "chunked"),
+            ("content_length", "7"),
+            ("x_own", "x"),
             ("via", "x"),
         ]);
-        assert_eq!(left, [pair("via", "x")]);
+        assert_eq!(left, [pair("via", "x"), pair("x_own", "x")]);
+    }
+
+    #[test]
+    fn trailers_hold_nothing_that_belongs_into_a_head() {
+        let kept = ["etag", "grpc-status", "x-sum", "x_sum"];
+        let gone = [
+            "connection",
+            "keep-alive",
+            "te",
+            "upgrade",
+            "forwarded",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-forwarded-client-cert",
+            "ngrnotok-cause",
+            "ngrnotok_cause",
+            "content_type",
+        ];
+        let mut trailers = HeaderMap::new();
+        for name in kept.iter().chain(&gone).chain(&HEAD_ONLY) {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            trailers.insert(name, HeaderValue::from_static("1"));
+        }
+        strip_trailers(&mut trailers);
+        let mut left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, kept);
+    }
+
+    #[test]
+    fn an_answer_without_a_body_has_no_length() {
+        let kept = |status: u16| {
+            let mut answer = Response::builder().status(status);
+            answer = answer.header(CONTENT_LENGTH, "5");
+            let mut answer = answer.body(()).unwrap();
+            strip_answer(&mut answer);
+            answer.headers().contains_key(CONTENT_LENGTH)
+        };
+        for (status, with_length) in [
+            (100, false),
+            (103, false),
+            (204, false),
+            (200, true),
+            (304, true),
+        ] {
+            assert_eq!(kept(status), with_length, "{status}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer};
 pub use self::domain::{DomainCommand, Host};
 pub use self::name::NameCommand;
 pub use self::token::{CreateToken, KindWord, TokenCommand};
+use crate::urls::Scheme;
 
 /// The public end of ngrnotok: visitors come in over HTTPS, tunnel clients carry their requests away.
 #[derive(Debug, Parser)]
@@ -113,7 +114,7 @@ pub struct Settings {
     pub http: Option<Vec<SocketAddr>>,
 
     /// What the plain address does: send everybody to https, or serve tunnels in clear
-    /// [default: redirect with --https, else serve]
+    /// [default: redirect where public URLs are https, else serve]
     #[arg(long, value_enum, env = "NGRNOTOK_SERVER_HTTP_MODE")]
     pub http_mode: Option<HttpModeWord>,
 
@@ -130,10 +131,15 @@ pub struct Settings {
     #[arg(long, value_name = "IP:PORT", env = "NGRNOTOK_SERVER_ADMIN")]
     pub admin: Option<String>,
 
-    /// Port in the printed URLs and in redirects, where visitors use another one than we listen on
-    /// [default: the one we listen on]
+    /// Port in public URLs and redirects, where visitors use another one than the server listens on
+    /// [default: the one it listens on]
     #[arg(long, value_name = "PORT", env = "NGRNOTOK_SERVER_PUBLIC_PORT")]
     pub public_port: Option<u16>,
+
+    /// Scheme of public URLs: https without --https says that a trusted proxy in front ends TLS
+    /// [default: https with --https, else http]
+    #[arg(long, value_enum, env = "NGRNOTOK_SERVER_PUBLIC_SCHEME")]
+    pub public_scheme: Option<Scheme>,
 
     /// Certificate chain, PEM; a wildcard for *.DOMAIN. Further ones, each with its --key, are shown to
     /// visitors of the hosts that they are good for
@@ -364,6 +370,7 @@ impl Settings {
             tunnel: self.tunnel.or(other.tunnel),
             admin: self.admin.or(other.admin),
             public_port: self.public_port.or(other.public_port),
+            public_scheme: self.public_scheme.or(other.public_scheme),
             cert: self.cert.or(other.cert),
             key: self.key.or(other.key),
             dev_cert: self.dev_cert.or(other.dev_cert),

@@ -25,6 +25,7 @@ use crate::listener::is_loopback;
 use crate::names::dns::Dns;
 use crate::names::{NameRules, Names};
 use crate::store::{Store, StoreError};
+use crate::urls::{PublicUrls, Scheme};
 
 /// Everything a server is made of.
 #[derive(Debug)]
@@ -43,6 +44,9 @@ pub struct Config {
     pub tunnel: Vec<SocketAddr>,
     /// The port in URLs and redirects; `None`: the one we listen on.
     pub public_port: Option<u16>,
+    /// The scheme of URLs; `None`: https if we listen there, else http. With [`Scheme::Https`] a trusted proxy
+    /// that says nothing of its visitors' scheme is taken to have ended their TLS.
+    pub public_scheme: Option<Scheme>,
     /// Health and readiness; `None`: off.
     pub admin: Option<SocketAddr>,
     /// The certificate for `*.domain`.
@@ -93,6 +97,7 @@ impl Config {
             http_mode: HttpMode::Serve,
             tunnel: Vec::new(),
             public_port: None,
+            public_scheme: None,
             admin: None,
             identity: None,
             other_identities: Vec::new(),
@@ -156,8 +161,15 @@ pub enum ConfigError {
         domain: String,
     },
     /// A redirect to nowhere.
-    #[error("--http-mode redirect leads to https, but there is no --https address")]
+    #[error(
+        "--http-mode redirect leads to https, but public URLs are http: give --https, or --public-scheme https if a proxy in front ends TLS"
+    )]
     RedirectToNowhere,
+    /// Nobody ends TLS.
+    #[error(
+        "--public-scheme https without --https leaves TLS to a proxy in front: give that proxy's address, for example --trusted-proxies 127.0.0.1"
+    )]
+    NoTlsProxy,
     /// No way in for tunnel clients.
     #[error("tunnel clients need an address with TLS: give --https, or --tunnel beside --http")]
     NoTunnels,
@@ -198,6 +210,8 @@ pub enum ConfigError {
 pub struct Checked {
     /// The configuration.
     pub config: Config,
+    /// Where visitors find tunnels.
+    pub urls: PublicUrls,
     /// The development authority's certificate and pin, if there is one.
     pub dev: Option<(PathBuf, Pin)>,
 }
@@ -259,15 +273,24 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
             false => vec![SocketAddr::from(([0, 0, 0, 0], 443))],
         });
     let tunnel = settings.tunnel.unwrap_or_default();
-    let http_mode = match settings.http_mode {
-        Some(HttpModeWord::Redirect) if https.is_empty() => {
-            return Err(ConfigError::RedirectToNowhere);
-        }
-        Some(HttpModeWord::Redirect) => HttpMode::Redirect,
-        Some(HttpModeWord::Serve) => HttpMode::Serve,
-        None if https.is_empty() => HttpMode::Serve,
-        None => HttpMode::Redirect,
+    let http = settings.http.unwrap_or_default();
+    let proxies = settings.trusted_proxies.unwrap_or_default();
+    let urls = PublicUrls::new(
+        &domain,
+        settings.public_scheme,
+        settings.public_port,
+        &https,
+        &http,
+    );
+    let http_mode = match (settings.http_mode, urls.scheme) {
+        (Some(HttpModeWord::Redirect), Scheme::Http) => return Err(ConfigError::RedirectToNowhere),
+        (Some(HttpModeWord::Redirect) | None, Scheme::Https) => HttpMode::Redirect,
+        (Some(HttpModeWord::Serve), _) | (None, Scheme::Http) => HttpMode::Serve,
     };
+    // The redirect would lead back here for ever: nobody would be believed to have come over TLS.
+    if urls.tls_by_proxy && proxies.is_empty() {
+        return Err(ConfigError::NoTlsProxy);
+    }
     if https.is_empty() && tunnel.is_empty() {
         return Err(ConfigError::NoTunnels);
     }
@@ -308,7 +331,7 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
     let config = Config {
         region: settings.region.map(|Region(word)| word),
         https,
-        http: settings.http.unwrap_or_default(),
+        http,
         http_mode,
         tunnel,
         admin: admin(settings.admin.as_deref())?,
@@ -316,13 +339,12 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
         other_identities: identities,
         names,
         shards: settings.shards.unwrap_or(defaults.shards),
-        trusted_proxies: settings
-            .trusted_proxies
-            .unwrap_or_default()
+        trusted_proxies: proxies
             .into_iter()
             .map(|Network(network)| network)
             .collect(),
         public_port: settings.public_port,
+        public_scheme: settings.public_scheme,
         max_connections: settings
             .max_connections
             .map_or(defaults.max_connections, NonZeroUsize::get),
@@ -335,7 +357,7 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
             .map_or(defaults.offline_wait, Duration::from_secs),
         ..defaults
     };
-    Ok(Checked { config, dev })
+    Ok(Checked { config, urls, dev })
 }
 
 fn domain(word: Option<&str>) -> Result<String, ConfigError> {

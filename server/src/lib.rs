@@ -29,6 +29,7 @@ pub mod session;
 mod shard;
 pub mod store;
 pub mod token_command;
+pub mod urls;
 
 pub use config::Config;
 pub use server::{Addresses, Server, StartError};

@@ -62,10 +62,11 @@ async fn run(cli: Cli) -> Result<(), Failure> {
                 .map_err(|error| Failure::Other(error.into()))
         }
         Some(Command::Config(ConfigCommand::Check)) => {
-            config::check(wishes, Effects::None)
+            let checked = config::check(wishes, Effects::None)
                 .await
                 .map_err(|error| settings(error.into()))?;
             println!("The configuration is good.");
+            println!("Tunnels are at {}", checked.urls);
             Ok(())
         }
         Some(Command::Completions(shell)) => written(shell.print(Cli::command())),

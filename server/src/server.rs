@@ -20,14 +20,15 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::auth::Auth;
 use crate::config::Config;
-use crate::edge::{Edge, Handover};
-use crate::gate::{Gate, Keeping, PublicUrls, Sessions};
+use crate::edge::{Edge, Handover, HttpMode};
+use crate::gate::{Gate, Keeping, Sessions};
 pub use crate::listener::inherited;
 use crate::listener::{accept, bind, inherit, is_loopback};
 use crate::names::Names;
 use crate::registry::Registry;
 use crate::session::ShardId;
 use crate::shard::{Door, Doors, Shard};
+use crate::urls::{PublicUrls, Scheme};
 
 /// A server that has its addresses and waits to be run.
 #[derive(Debug)]
@@ -179,9 +180,13 @@ impl Server {
         let (drain, stop, end) =
             <(CancellationToken, CancellationToken, CancellationToken)>::default();
         let (handover, inboxes) = Handover::new(shards);
-        let https_port = config
-            .public_port
-            .or_else(|| addresses.https.first().map(SocketAddr::port));
+        let urls = PublicUrls::new(
+            &config.domain,
+            config.public_scheme,
+            config.public_port,
+            &addresses.https,
+            &addresses.http,
+        );
         let doors = Doors {
             edge: Arc::new(Edge {
                 registry: registry.clone(),
@@ -189,8 +194,12 @@ impl Server {
                     true => None,
                     false => Some(server_config(identities.clone(), &[b"h2", b"http/1.1"])?),
                 },
-                http_mode: config.http_mode,
-                https_port,
+                http_mode: match urls.scheme {
+                    Scheme::Https => config.http_mode,
+                    // There is nothing to lead to.
+                    Scheme::Http => HttpMode::Serve,
+                },
+                urls: urls.clone(),
                 trusted_proxies: config.trusted_proxies,
                 handover,
                 connections: visitors.clone(),
@@ -216,7 +225,7 @@ impl Server {
                 ),
                 tls: link_server_config(identities.clone(), &[ALPN])?,
                 region: config.region,
-                urls: public_urls(&config.domain, config.public_port, &addresses),
+                urls,
                 identities,
                 tasks: links.clone(),
                 drain: drain.clone(),
@@ -357,17 +366,4 @@ fn local_address(
     listener
         .local_addr()
         .map_err(|source| StartError::Listen { address, source })
-}
-
-fn public_urls(domain: &str, port: Option<u16>, addresses: &Addresses) -> PublicUrls {
-    let (scheme, own_port) = match (addresses.https.first(), addresses.http.first()) {
-        (Some(https), _) => ("https", https.port()),
-        (None, Some(http)) => ("http", http.port()),
-        (None, None) => unreachable!("checked before binding"),
-    };
-    PublicUrls {
-        scheme,
-        domain: domain.into(),
-        port: port.unwrap_or(own_port),
-    }
 }

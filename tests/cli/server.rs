@@ -87,7 +87,28 @@ fn a_token_opens_the_server_to_the_world() {
         let checked = ngrnotok_server(&scratch, &[&world[..], &args[..]].concat());
         let checked = checked.output().await;
         assert_eq!(checked.code, Some(0), "{}", checked.stderr);
-        assert_eq!(checked.stdout, "The configuration is good.\n");
+        assert_eq!(
+            checked.stdout,
+            "The configuration is good.\nTunnels are at https://NAME.tunnel.test:0\n"
+        );
+    });
+}
+
+#[test]
+fn tls_may_be_left_to_a_trusted_proxy_and_to_nobody_else() {
+    run(async {
+        let scratch = Scratch::new();
+        let check = async |words: &str| {
+            let args = "--domain tunnel.test --dev-cert --http 127.0.0.1:0 --tunnel 127.0.0.1:0";
+            let args = format!("{args} {words} config check");
+            shown(&scratch, &args.split_whitespace().collect::<Vec<_>>()).await
+        };
+        let said = check("--public-scheme https --trusted-proxies 127.0.0.1").await;
+        assert!(said.contains("https://NAME.tunnel.test\n"), "{said}");
+        let said = check("--public-scheme https").await;
+        assert!(said.contains("--trusted-proxies 127.0.0.1"), "{said}");
+        let said = check("--http-mode redirect").await;
+        assert!(said.contains("--public-scheme https"), "{said}");
     });
 }
 

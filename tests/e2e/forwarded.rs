@@ -1,9 +1,13 @@
 //! The app is told who really called, and nobody can pretend otherwise.
 
+use std::mem::take;
+
+use ngrnotok_server::edge::HttpMode;
+use ngrnotok_server::urls::Scheme;
 use ngrnotok_tests::body::{empty, pieces};
 use ngrnotok_tests::origin::{Origin, values};
 use ngrnotok_tests::visitor::Via;
-use ngrnotok_tests::world::World;
+use ngrnotok_tests::world::{Plan, World};
 use ngrnotok_tests::{run, soon};
 
 /// What a visitor may claim of itself.
@@ -87,10 +91,150 @@ fn the_word_of_a_trusted_proxy_is_continued() {
             assert_eq!(values(seen, "x-forwarded-for"), [list], "{via:?}");
             assert_eq!(values(seen, "x-forwarded-host"), ["bank.example"]);
             assert_eq!(values(seen, "x-forwarded-port"), ["1"]);
-            assert_eq!(values(seen, "x-forwarded-proto"), ["gopher"]);
-            let claimed = "for=198.51.100.1;host=bank.example, for=127.0.0.1, for=127.0.0.1;proto=";
-            let forwarded = values(seen, "forwarded");
-            assert!(forwarded[0].starts_with(claimed), "{forwarded:?}");
+            // It named no scheme of HTTP, so the connection tells.
+            let proto = if via.is_tls() { "https" } else { "http" };
+            assert_eq!(values(seen, "x-forwarded-proto"), [proto]);
+            let list = format!(
+                "for=198.51.100.1;proto={proto};host=\"bank.example\", for=127.0.0.1, for=127.0.0.1"
+            );
+            assert_eq!(values(seen, "forwarded"), [list]);
+        }
+    });
+}
+
+/// A server behind a proxy on this machine that ends TLS.
+fn behind_a_tls_proxy() -> Plan {
+    World::plan().server(|config| {
+        config.http_mode = HttpMode::Redirect;
+        config.public_scheme = Some(Scheme::Https);
+        config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        config.tunnel = take(&mut config.https);
+    })
+}
+
+#[test]
+fn behind_a_proxy_that_ends_tls_everything_says_https() {
+    run(async {
+        let (app, mut witness) = Origin::witness().await;
+        let world = behind_a_tls_proxy().client("app", &app).start().await;
+        assert_eq!(world.clients[0].url(), "https://app.tunnel.test");
+        for via in [Via::PlainHttp1, Via::PlainHttp2] {
+            let proxy = world.visit(via).await.asking_for("app.tunnel.test");
+            for (told, visitor) in [
+                (
+                    &[
+                        ("x-forwarded-for", "203.0.113.9"),
+                        ("x-forwarded-proto", "https"),
+                    ][..],
+                    "203.0.113.9, 127.0.0.1",
+                ),
+                (
+                    &[("forwarded", "for=203.0.113.9;proto=https")],
+                    "203.0.113.9, 127.0.0.1",
+                ),
+                // It can have come no other way.
+                (&[], "127.0.0.1"),
+            ] {
+                let request = proxy.request("GET", "/");
+                let request = told.iter().fold(request, |request, (name, value)| {
+                    request.header(*name, *value)
+                });
+                let answer = proxy.send(request.body(empty()).unwrap()).await;
+                assert_eq!(answer.status, 200, "{via:?} {told:?}");
+                let seen = soon("the request", witness.recv()).await.unwrap();
+                let seen = seen.headers();
+                assert_eq!(
+                    values(seen, "x-forwarded-for"),
+                    [visitor],
+                    "{via:?} {told:?}"
+                );
+                assert_eq!(values(seen, "x-forwarded-proto"), ["https"]);
+                assert_eq!(values(seen, "x-forwarded-port"), ["443"]);
+                let forwarded = values(seen, "forwarded")[0];
+                let first = visitor.split(',').next().unwrap();
+                assert!(
+                    forwarded.starts_with(&format!("for={first};proto=https")),
+                    "{forwarded}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn behind_a_proxy_that_ends_tls_visitors_in_clear_are_led_to_it() {
+    run(async {
+        let app = Origin::saying("mine").await;
+        let world = behind_a_tls_proxy().client("app", &app).start().await;
+        for via in [Via::PlainHttp1, Via::PlainHttp2] {
+            let proxy = world.visit(via).await.asking_for("app.tunnel.test");
+            let request = proxy
+                .request("GET", "/a?b")
+                .header("x-forwarded-proto", "http");
+            let answer = proxy.send(request.body(empty()).unwrap()).await;
+            assert_eq!(answer.status, 308, "{via:?}");
+            assert_eq!(answer.field("location"), "https://app.tunnel.test/a?b");
+        }
+    });
+}
+
+#[test]
+fn a_visitor_is_not_believed_to_have_come_over_tls() {
+    run(async {
+        let app = Origin::saying("mine").await;
+        let plan = behind_a_tls_proxy().client("app", &app);
+        // The proxy is another machine.
+        let plan =
+            plan.server(|config| config.trusted_proxies = vec!["192.0.2.1/32".parse().unwrap()]);
+        let world = plan.start().await;
+        let visitor = world.visit(Via::PlainHttp1).await;
+        let request = visitor
+            .request("GET", "/")
+            .header("x-forwarded-proto", "https");
+        let answer = visitor.send(request.body(empty()).unwrap()).await;
+        assert_eq!(answer.status, 308);
+    });
+}
+
+#[test]
+fn a_trusted_proxy_may_name_in_tls_whom_it_likes() {
+    run(async {
+        let app = Origin::saying("mine").await;
+        let loopback = "127.0.0.0/8".parse().unwrap();
+        let plan = World::plan().server(move |config| config.trusted_proxies = vec![loopback]);
+        let world = plan.client("app", &app).start().await;
+        for via in [Via::Http1, Via::Http2] {
+            // One connection of the proxy carries all its visitors.
+            let proxy = world.visitor(via, "proxy").await;
+            let app = proxy.asking_for("app.tunnel.test");
+            assert_eq!(app.get("/").await.text(), "mine", "{via:?}");
+        }
+    });
+}
+
+#[test]
+fn names_with_underscores_claim_nothing() {
+    run(async {
+        let (app, mut witness) = Origin::witness().await;
+        let world = World::of(&app).await;
+        for via in Via::ALL {
+            let visitor = world.visit(via).await;
+            let mut request = visitor.request("GET", "/").header("x_own", "kept");
+            for name in [
+                "x_forwarded_for",
+                "x-forwarded_proto",
+                "X_Forwarded-Host",
+                "ngrnotok_tunnel",
+                "transfer_encoding",
+                "content_length",
+            ] {
+                request = request.header(name, "1");
+            }
+            visitor.send(request.body(empty()).unwrap()).await;
+            let seen = soon("the request", witness.recv()).await.unwrap();
+            let names = seen.headers().keys().map(http::HeaderName::as_str);
+            let names: Vec<_> = names.filter(|name| name.contains('_')).collect();
+            assert_eq!(names, ["x_own"], "{via:?}");
         }
     });
 }
@@ -137,11 +281,13 @@ fn an_app_cannot_forge_the_private_fields() {
 }
 
 #[test]
-fn trailers_hide_no_private_fields() {
+fn trailers_hide_no_fields_of_a_head() {
     run(async {
         let app = Origin::writing(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
-             4\r\nbody\r\n0\r\nX-Sum: 42\r\nNgrnotok-Cause: over_limit\r\n\r\n",
+             4\r\nbody\r\n0\r\nX-Sum: 42\r\nNgrnotok-Cause: over_limit\r\n\
+             Connection: x-sum\r\nContent-Length: 9\r\nSet-Cookie: a=b\r\n\
+             X_Forwarded_For: 127.0.0.1\r\n\r\n",
         );
         let world = World::of(&app.await).await;
         let answer = world.visit(Via::Http2).await.get("/").await;
@@ -150,12 +296,20 @@ fn trailers_hide_no_private_fields() {
     });
 }
 
+const HIDDEN: [&str; 5] = [
+    "ngrnotok-tunnel",
+    "x-forwarded-for",
+    "x_forwarded_proto",
+    "forwarded",
+    "cookie",
+];
+
 #[test]
-fn a_visitor_hides_no_private_fields_in_trailers() {
+fn a_visitor_hides_no_fields_of_a_head_in_trailers() {
     run(async {
         let app = Origin::raw(async |mut wire| {
             let head = wire.head().await;
-            assert!(head.contains("transfer-encoding: chunked"), "{head}");
+            assert!(head.contains("Transfer-Encoding: chunked"), "{head}");
             let mut body = String::new();
             while !body.ends_with("\r\n\r\n") {
                 body.push_str(std::str::from_utf8(&wire.next().await.unwrap()).unwrap());
@@ -171,13 +325,15 @@ fn a_visitor_hides_no_private_fields_in_trailers() {
         let (mut sent, body) = pieces();
         let request = visitor
             .request("POST", "/")
-            .header("trailer", "x-sum, ngrnotok-tunnel");
+            .header("trailer", format!("x-sum, {}", HIDDEN.join(", ")));
         let request = request.body(body).unwrap();
         let upload = async {
             sent.send_data("body".into()).await.unwrap();
             let mut trailers = http::HeaderMap::new();
             trailers.insert("x-sum", "42".parse().unwrap());
-            trailers.insert("ngrnotok-tunnel", "7".parse().unwrap());
+            for name in HIDDEN {
+                trailers.insert(name, "7".parse().unwrap());
+            }
             sent.send_trailers(trailers).await.unwrap();
             drop(sent);
         };
@@ -187,6 +343,7 @@ fn a_visitor_hides_no_private_fields_in_trailers() {
             "{}",
             answer.text()
         );
-        assert!(!answer.text().contains("ngrnotok"), "{}", answer.text());
+        let trailers = answer.text().split_once("0\r\n").unwrap().1;
+        assert_eq!(trailers.to_ascii_lowercase(), "x-sum: 42\r\n\r\n");
     });
 }

@@ -13,10 +13,10 @@ async fn showing_heads() -> Origin {
         let head = wire.head().await;
         let length = head
             .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
+            .find_map(|line| line.strip_prefix("Content-Length: "));
         let body = match length {
             Some(length) => wire.exactly(length.parse().expect("a number")).await.len(),
-            None if head.contains("transfer-encoding: chunked") => {
+            None if head.contains("Transfer-Encoding: chunked") => {
                 while !wire.seen().ends_with(b"0\r\n\r\n") {
                     assert!(wire.more().await, "an upload that ends");
                 }
@@ -37,7 +37,7 @@ async fn showing_heads() -> Origin {
 /// How the body of a head is framed.
 fn framing(head: &str) -> Vec<&str> {
     head.lines()
-        .filter(|line| line.starts_with("content-length") || line.starts_with("transfer-enc"))
+        .filter(|line| line.starts_with("Content-Length") || line.starts_with("Transfer-Enc"))
         .collect()
 }
 
@@ -49,7 +49,7 @@ fn a_length_stays_a_length() {
             let visitor = world.visit(via).await;
             let request = visitor.request("POST", "/").header("content-length", "7");
             let shown = visitor.send(request.body(full("a=1&b=2")).unwrap()).await;
-            assert_eq!(framing(shown.text()), ["content-length: 7"], "{via:?}");
+            assert_eq!(framing(shown.text()), ["Content-Length: 7"], "{via:?}");
         }
     });
 }
@@ -69,7 +69,7 @@ fn a_body_without_a_length_is_chunked() {
             let (shown, ()) = tokio::join!(visitor.send(request), upload);
             assert_eq!(
                 framing(shown.text()),
-                ["transfer-encoding: chunked"],
+                ["Transfer-Encoding: chunked"],
                 "{via:?}"
             );
         }
@@ -86,7 +86,7 @@ fn a_request_without_a_body_does_not_pretend_to_have_one() {
             assert_eq!(framing(shown.text()), [""; 0], "{via:?}: {}", shown.text());
             let empty_post = visitor.request("POST", "/").header("content-length", "0");
             let shown = visitor.send(empty_post.body(empty()).unwrap()).await;
-            assert_eq!(framing(shown.text()), ["content-length: 0"], "{via:?}");
+            assert_eq!(framing(shown.text()), ["Content-Length: 0"], "{via:?}");
         }
     });
 }

@@ -278,3 +278,97 @@ fn who_waits_for_100_continue_is_told_to_go_on() {
         assert_eq!(wire.answer().await.text(), "body");
     });
 }
+
+#[test]
+fn names_of_fields_are_written_as_small_devices_know_them() {
+    run(async {
+        let app = Origin::raw(async |mut wire| {
+            let head = wire.head().await;
+            let length = head.len();
+            wire.say(format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nx-own: 1\r\n\r\n{head}"
+            ))
+            .await;
+        });
+        let world = World::of(&app.await).await;
+        for via in Via::ALL {
+            let visitor = world.visit(via).await;
+            let request = visitor.request("GET", "/").header("x-own", "1");
+            let head = visitor.send(request.body(empty()).unwrap()).await;
+            for line in [
+                "\r\nHost: app.",
+                "\r\nX-Own: 1\r\n",
+                "\r\nX-Forwarded-For: ",
+            ] {
+                assert!(head.text().contains(line), "{via:?} {}", head.text());
+            }
+        }
+        let mut wire = world.wire(Via::PlainHttp1, "app").await;
+        wire.say("GET / HTTP/1.1\r\nhost: app.tunnel.test\r\n\r\n")
+            .await;
+        let head = wire.head().await;
+        for line in ["\r\nContent-Length: ", "\r\nX-Own: 1\r\n"] {
+            assert!(head.contains(line), "{head}");
+        }
+    });
+}
+
+#[test]
+fn a_thousand_fields_pass_both_ways() {
+    run(async {
+        let app = Origin::raw(async |mut wire| {
+            let asked = wire.head().await;
+            let own = asked.lines().filter(|line| line.starts_with("X-N"));
+            let cookies = "Set-Cookie: a=; Max-Age=0\r\n".repeat(999);
+            let count = own.count();
+            wire.say(format!(
+                "HTTP/1.1 200 OK\r\n{cookies}Content-Length: 3\r\n\r\n{count:3}"
+            ))
+            .await;
+        });
+        let world = World::of(&app.await).await;
+        for via in [Via::Http1, Via::PlainHttp1] {
+            let mut wire = world.wire(via, "app").await;
+            let own: String = (0..999).map(|n| format!("x-n{n}: {n}\r\n")).collect();
+            wire.say(format!(
+                "GET / HTTP/1.1\r\nHost: app.tunnel.test\r\n{own}\r\n"
+            ))
+            .await;
+            let answer = wire.answer().await;
+            assert_eq!(answer.text(), "999", "{via:?}");
+            assert_eq!(values(&answer.headers, "set-cookie").len(), 999);
+        }
+        for via in [Via::Http2, Via::PlainHttp2] {
+            let visitor = world.visit(via).await;
+            let request = visitor.request("GET", "/");
+            let request = (0..999).fold(request, |request, n| request.header(format!("x-n{n}"), n));
+            let answer = visitor.send(request.body(empty()).unwrap()).await;
+            assert_eq!(answer.text(), "999", "{via:?}");
+            assert_eq!(values(&answer.headers, "set-cookie").len(), 999);
+        }
+    });
+}
+
+#[test]
+fn more_fields_are_refused_and_the_limit_is_named() {
+    run(async {
+        let app = Origin::writing(format!(
+            "HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n",
+            "X: 1\r\n".repeat(1000)
+        ));
+        let world = World::of(&app.await).await;
+        for via in Via::ALL {
+            let answer = world.visit(via).await.get("/").await;
+            assert_eq!(answer.problem(), "502 local_head_too_large", "{via:?}");
+            let fix = answer.json()["detail"].to_string();
+            assert!(fix.contains("1000"), "{fix}");
+        }
+        let mut wire = world.wire(Via::PlainHttp1, "app").await;
+        let own = "X: 1\r\n".repeat(1000);
+        wire.say(format!(
+            "GET / HTTP/1.1\r\nHost: app.tunnel.test\r\n{own}\r\n"
+        ))
+        .await;
+        assert!(wire.head().await.starts_with("HTTP/1.1 431 "));
+    });
+}

@@ -106,10 +106,10 @@ fn bytes_go_both_ways_after_an_upgrade() {
             let head = soon("the end at the app", ended.recv()).await.unwrap();
             assert!(head.starts_with("GET /socket HTTP/1.1\r\n"), "{head}");
             for field in [
-                "connection: upgrade",
-                "upgrade: websocket",
-                "sec-websocket-key: ",
-                "x-forwarded-for: 127.0.0.1",
+                "Connection: upgrade",
+                "Upgrade: websocket",
+                "Sec-Websocket-Key: ",
+                "X-Forwarded-For: 127.0.0.1",
             ] {
                 assert!(head.contains(field), "{via:?}: {field} in {head}");
             }

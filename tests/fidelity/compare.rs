@@ -148,9 +148,12 @@ pub(crate) fn answers(ask: &Ask, direct: &Message, tunnelled: &Message, hops: Ho
     if direct.start == "304" && !hops.http2_visitor {
         take(&mut direct.fields, &["content-length"]);
     }
-    // RFC 9110 §8.6: no length in a 204.
+    // RFC 9110 §8.6: no length in a 204, and none in an interim answer.
     if direct.start == "204" {
         take(&mut direct.fields, &["content-length"]);
+    }
+    for (_, fields) in &mut direct.interims {
+        take(fields, &["content-length"]);
     }
     differences("the visitor got", &direct, tunnelled)
 }

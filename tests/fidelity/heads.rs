@@ -65,6 +65,12 @@ fn statuses() {
             get("/"),
             answer(204).field("ETag", "\"1\""),
         ),
+        case(
+            "204 with a length",
+            get("/"),
+            raw("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"),
+        )
+        .apps(Speakers::Http1),
         case("205", get("/"), answer(205).sized("")),
         case(
             "304 with a length",

@@ -174,6 +174,14 @@ fn interims() {
             answer(304).first(hint()).field("ETag", "\"1\""),
         ),
         case(
+            "a length in a 103",
+            get("/"),
+            answer(200)
+                .first(Step::Interim(103, fields(&[HINT, ("Content-Length", "0")])))
+                .sized(""),
+        )
+        .apps(Speakers::Http1),
+        case(
             "fields of the connection in a 103",
             get("/"),
             answer(200)

@@ -78,7 +78,10 @@ impl Visitor {
         let tasks = Tasks::default();
         let io = TokioIo::new(stream);
         let sender = if via.is_http2() {
-            let (sender, connection) = http2::handshake(tasks.spawner(), io).await?;
+            let (sender, connection) = http2::Builder::new(tasks.spawner())
+                .max_header_list_size(256 * 1024)
+                .handshake(io)
+                .await?;
             tasks.spawn(async { drop(connection.await) });
             Sender::Http2(sender)
         } else {

@@ -36,6 +36,9 @@ use super::{Target, Trouble, hello, http2};
 /// the link either.
 const BUFFER: usize = 128 * 1024;
 
+/// Fields in a head of the local app: 1000.
+const FIELDS: usize = 1000;
+
 /// What the local app speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protocol {
@@ -141,7 +144,7 @@ impl Local {
                 &reason,
             ));
         }
-        headers::strip_hop(fields);
+        headers::strip_answer(answer);
         *answer.version_mut() = Version::HTTP_2;
         *answer.extensions_mut() = Extensions::new();
         Ok(())
@@ -225,7 +228,7 @@ impl Local {
         in_http2(request, matches!(target, Target::Https { .. }));
         let mut pass = |mut head: Response<()>| {
             if let Some(reply) = &interim {
-                headers::strip_hop(head.headers_mut());
+                headers::strip_answer(&mut head);
                 reply.interim(head);
             }
         };
@@ -252,7 +255,7 @@ impl Local {
                 let mut interim = Response::new(());
                 *interim.status_mut() = head.status();
                 *interim.headers_mut() = head.headers().clone();
-                headers::strip_hop(interim.headers_mut());
+                headers::strip_answer(&mut interim);
                 reply.interim(interim);
             });
         }
@@ -308,6 +311,9 @@ impl Local {
     async fn handshake(&self, stream: Box<dyn Socket>) -> Result<Connection, Trouble> {
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER)
+            .max_headers(FIELDS)
+            // Old apps and small devices look for `Content-Length` letter by letter, though names have no case.
+            .title_case_headers(true)
             .handshake(TokioIo::new(Listening::new(stream)))
             .await
             .map_err(|error| Trouble::exchange(self.target(), &error))?;

@@ -19,7 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 
 use super::windows::Unread;
-use crate::headers::strip_hop;
+use crate::headers::strip_trailers;
 
 /// The body of a message that arrives as a stream of HTTP/2.
 ///
@@ -318,8 +318,7 @@ where
             }
             Err(frame) => {
                 if let Ok(mut trailers) = frame.into_trailers() {
-                    // Fields of the connection and our own are no more welcome here than in a head.
-                    strip_hop(&mut trailers);
+                    strip_trailers(&mut trailers);
                     return Ok(stream.send_trailers(trailers)?);
                 }
             }

@@ -287,7 +287,7 @@ const CATALOGUE: [Entry; 18] = [
         status: 502,
         proxy_error: "http_response_header_section_size",
         title: "The head of the local app's answer is too long",
-        fix: "Send fewer or smaller header fields and cookies: up to 128 KiB of them are carried.",
+        fix: "Send fewer or shorter fields and cookies: 1000 of them are carried, and 128 KiB.",
     },
     Entry {
         cause: Cause::LocalClosed,

@@ -17,15 +17,18 @@ use ngrnotok_common::protocol::stream;
 use super::activity::OpenRequest;
 use super::forwarded;
 use super::respond::EdgeBody;
-use super::visitor::{Scheme, Visitor};
+use super::source::Source;
+use super::visitor::Visitor;
 use crate::registry::{Registry, Route};
 use crate::session::{Lost, SessionBody, Unanswered};
+use crate::urls::Scheme;
 
 /// Makes a visitor's head fit for the link. `written` is the host as the visitor wrote it.
 pub(super) fn for_link(
     head: &mut Request<()>,
     route: &Route,
     visitor: &Visitor,
+    source: &Source,
     written: &str,
     host: &HostPort<'_>,
 ) -> Result<(), Cause> {
@@ -41,10 +44,10 @@ pub(super) fn for_link(
         Some(value) => value,
         None => HeaderValue::from_str(written).map_err(|_| Cause::BadHost)?,
     };
-    forwarded::stamp(headers, visitor, &authority, host);
+    forwarded::stamp(headers, visitor, source, &authority, host);
     address(headers, route);
     let path = take(head.uri_mut()).into_parts().path_and_query;
-    *head.uri_mut() = link_uri(visitor.scheme, written, path)?;
+    *head.uri_mut() = link_uri(source.scheme, written, path)?;
     *head.version_mut() = Version::HTTP_2;
     *head.extensions_mut() = Extensions::new();
     Ok(())
@@ -64,7 +67,7 @@ where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
     let mut stripped = |mut head: Response<()>| {
-        headers::strip_hop(head.headers_mut());
+        headers::strip_answer(&mut head);
         interim(head);
     };
     let lost = match route.session.send(head, body, &mut stripped).await {
@@ -135,7 +138,7 @@ pub(super) fn read_answer(
     if let Some(code) = answer.headers().get(stream::CAUSE) {
         return Err(Cause::from_code(code.as_bytes()).unwrap_or(Cause::LocalBadResponse));
     }
-    headers::strip_hop(answer.headers_mut());
+    headers::strip_answer(&mut answer);
     // The version was the link's; each hop speaks its own.
     *answer.version_mut() = Version::HTTP_11;
     Ok(answer.map(|body| EdgeBody::Carried { body, _open: open }))

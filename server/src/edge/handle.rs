@@ -9,9 +9,11 @@ use ngrnotok_common::protocol::cause::Cause;
 use super::activity::OpenRequest;
 use super::forward::{for_link, forward, say_how_long};
 use super::serve::{Edge, HttpMode};
+use super::source::Source;
 use super::upgrade::{self, Answer, Kind};
-use super::visitor::{Scheme, Visitor};
+use super::visitor::Visitor;
 use super::{host, respond};
+use crate::urls::Scheme;
 
 /// Answers one request: by the local app behind its name, or by saying why not. Interim answers of the
 /// app go to `interim`. The head is changed where it is, because every call that took it along would
@@ -49,12 +51,13 @@ where
     let written = host::written(head)?.to_owned();
     let host = host::parse(&written)?;
     same_name_as_tls(visitor, &host)?;
-    if edge.http_mode == HttpMode::Redirect && visitor.scheme == Scheme::Http {
+    let source = Source::of(visitor, head.headers(), |address| edge.trusts(address));
+    if edge.http_mode == HttpMode::Redirect && source.scheme == Scheme::Http {
         return respond::redirect_to_https(edge, &host, head.uri()).map(Answer::Ordinary);
     }
     let route = edge.registry.find(&host, edge.offline_wait).await?;
     let version = head.version();
-    for_link(head, &route, visitor, &written, &host)?;
+    for_link(head, &route, visitor, &source, &written, &host)?;
     if route.session.wants_times() {
         say_how_long(head.headers_mut(), open.held());
     }
@@ -71,10 +74,11 @@ where
 }
 
 /// A browser may reuse a connection for every name that its wildcard certificate covers; each tunnel
-/// is a site of its own, so it is sent to open another one (RFC 9110 §15.5.20).
+/// is a site of its own, so it is sent to open another one (RFC 9110 §15.5.20). A proxy of ours names
+/// whom it likes in TLS: its visitors have connections of their own.
 fn same_name_as_tls(visitor: &Visitor, host: &HostPort<'_>) -> Result<(), Cause> {
     match visitor.server_name.as_deref() {
-        Some(name) if name != host.host => Err(Cause::Misdirected),
+        Some(name) if name != host.host && !visitor.trusted => Err(Cause::Misdirected),
         _ => Ok(()),
     }
 }

@@ -29,6 +29,9 @@ use super::visitor::Visitor;
 /// A head, and what may wait in memory to be written: 64 KiB.
 const BUFFER: usize = 64 * 1024;
 
+/// Fields of a head: 1000. hyper answers more with 431.
+const FIELDS: usize = 1000;
+
 /// Serves a connection until it ends, idles away, stalls, or has drained.
 ///
 /// Not an `async fn`: that would hold the place of the stream when it has long been moved.
@@ -62,6 +65,9 @@ where
         let mut connection = pin!(
             http1::Builder::new()
                 .max_buf_size(BUFFER)
+                .max_headers(FIELDS)
+                // Small devices look for `Content-Length` letter by letter, though names have no case.
+                .title_case_headers(true)
                 .auto_date_header(false)
                 .serve_connection(io, service)
                 .with_upgrades()

@@ -16,6 +16,7 @@ mod last_words;
 mod respond;
 mod serve;
 mod sniff;
+mod source;
 mod upgrade;
 mod visitor;
 

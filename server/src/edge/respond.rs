@@ -98,11 +98,7 @@ pub(super) fn redirect_to_https(
         return Err(Cause::ForeignHost);
     }
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let port = edge
-        .https_port
-        .filter(|port| *port != 443)
-        .map_or_else(String::new, |port| format!(":{port}"));
-    let location = format!("https://{}{port}{path}", host.host);
+    let location = format!("{}{path}", edge.urls.at(&host.host));
     let mut response = Response::new(EdgeBody::empty());
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     response.headers_mut().insert(

@@ -1,7 +1,7 @@
 //! One visitor's connection, from the moment its first bytes tell whom it is for.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +18,11 @@ use tokio_util::task::TaskTracker;
 
 use super::handover::{Handover, Visit};
 use super::sniff::{self, Protocol};
-use super::visitor::{Scheme, Visitor};
+use super::visitor::Visitor;
 use super::{http1, http2};
 use crate::registry::Registry;
 use crate::session::ShardId;
+use crate::urls::{PublicUrls, Scheme};
 
 /// What the plain port is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub struct Edge {
     /// What the plain port is for.
     pub http_mode: HttpMode,
     /// Where a redirect leads.
-    pub https_port: Option<u16>,
+    pub urls: PublicUrls,
     /// Peers whose word on the visitors behind them is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The way to the other shards.
@@ -200,11 +201,17 @@ impl Edge {
         scheme: Scheme,
         server_name: Option<&str>,
     ) -> Arc<Visitor> {
-        let address = arrival.peer.ip();
-        let trusted = self
-            .trusted_proxies
-            .iter()
-            .any(|network| network.contains(&address));
+        let trusted = self.trusts(arrival.peer.ip());
+        let scheme = match trusted && self.urls.tls_by_proxy {
+            true => Scheme::Https,
+            false => scheme,
+        };
         Arc::new(Visitor::new(arrival.peer, scheme, server_name, trusted))
+    }
+
+    /// Whether an address is that of one of our own proxies.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+        let mut networks = self.trusted_proxies.iter();
+        networks.any(|network| network.contains(&address))
     }
 }

@@ -15,6 +15,7 @@ use super::Gate;
 use super::sessions::{BindError, Opened};
 use crate::auth::Forbidden;
 use crate::names::NameRefused;
+use crate::urls::Scheme;
 
 /// Why the conversation on a link is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +156,8 @@ async fn bind(
     match claim(gate, session, wanted, &name).await {
         Ok(()) => {
             info!(session = %session.session.session().id(), url, "name bound");
-            if gate.urls.scheme == "https"
+            if gate.urls.scheme == Scheme::Https
+                && !gate.urls.tls_by_proxy
                 && name.is_host()
                 && !gate.identities.covers(name.as_str())
             {

@@ -6,7 +6,6 @@ mod control;
 mod handshake;
 mod sessions;
 
-use std::fmt;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +14,6 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use ngrnotok_certs::Identities;
-use ngrnotok_common::hostname::Name;
 use ngrnotok_common::link::calling::Requests;
 use ngrnotok_common::link::io::ReadAhead;
 use ngrnotok_common::link::open::{LinkError, server_end};
@@ -40,6 +38,7 @@ pub use self::sessions::{Keeping, Sessions};
 use crate::auth::{Auth, Stop};
 use crate::names::Names;
 use crate::session::{Link, ShardId};
+use crate::urls::PublicUrls;
 use control::End;
 
 /// The door for tunnel clients, one for all shards.
@@ -71,35 +70,6 @@ pub struct Gate {
     pub most_requests: u32,
     /// A link of this age is to be replaced.
     pub oldest_link: Duration,
-}
-
-/// How visitors reach a name: `https://NAME.tunnel.example.com:8443`, or `https://app.example.com:8443`.
-#[derive(Debug, Clone)]
-pub struct PublicUrls {
-    /// `http` or `https`.
-    pub scheme: &'static str,
-    /// What stands behind the name.
-    pub domain: Arc<str>,
-    /// Shown unless it is the scheme's own.
-    pub port: u16,
-}
-
-impl PublicUrls {
-    fn of(&self, name: &Name) -> String {
-        let Self {
-            scheme,
-            domain,
-            port,
-        } = self;
-        let host = match name.is_host() {
-            true => name.to_string(),
-            false => format!("{name}.{domain}"),
-        };
-        match (*scheme, *port) {
-            ("https", 443) | ("http", 80) => format!("{scheme}://{host}"),
-            _ => format!("{scheme}://{host}:{port}"),
-        }
-    }
 }
 
 /// Why a client did not get as far as a session, or why its session ended.
@@ -405,10 +375,4 @@ async fn open_control(
         return Err(GateError::Protocol("refused the control stream"));
     }
     Ok((Reader::new(answer.into_body()), Writer::new(stream)))
-}
-
-impl fmt::Display for PublicUrls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://*.{}:{}", self.scheme, self.domain, self.port)
-    }
 }

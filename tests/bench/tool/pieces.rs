@@ -22,6 +22,7 @@ use ngrnotok_common::link::serving::Reply;
 use ngrnotok_server::edge::{self, Edge, Handover, HttpMode};
 use ngrnotok_server::registry::{Claim, Registry, Route, Terms};
 use ngrnotok_server::session::{Arrival, Caps, Count, Limits, Link, Session, ShardId};
+use ngrnotok_server::urls::PublicUrls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -243,7 +244,7 @@ async fn edge(rounds: usize) -> anyhow::Result<()> {
         registry,
         tls: None,
         http_mode: HttpMode::Serve,
-        https_port: None,
+        urls: PublicUrls::new("tunnel.test", None, None, &[], &[]),
         trusted_proxies: Vec::new(),
         handover: Handover::new(1).0,
         connections: tasks.clone(),
