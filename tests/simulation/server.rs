@@ -10,11 +10,12 @@ use ngrnotok_certs::dev::DevAuthority;
 use ngrnotok_certs::tls::{Trust, link_server_config};
 use ngrnotok_common::protocol::ALPN;
 use ngrnotok_server::auth::{Anonymous, Auth};
-use ngrnotok_server::gate::{Gate, Keeping, PublicUrls, Sessions};
+use ngrnotok_server::gate::{Gate, Keeping, Sessions};
 use ngrnotok_server::names::{NameRules, Names};
 use ngrnotok_server::registry::Registry;
 use ngrnotok_server::session::ShardId;
 use ngrnotok_server::store::Store;
+use ngrnotok_server::urls::{PublicUrls, Scheme};
 use ngrnotok_tests::tasks::Tasks;
 use ngrnotok_tests::world::DOMAIN;
 use rustls::ServerConfig;
@@ -79,11 +80,7 @@ impl Server {
             sessions: Sessions::new(registry.clone(), keeping, tasks.clone(), stop.clone()),
             tls: Arc::clone(&TLS),
             region: None,
-            urls: PublicUrls {
-                scheme: "https",
-                domain: DOMAIN.into(),
-                port: 443,
-            },
+            urls: PublicUrls::new(DOMAIN, Some(Scheme::Https), None, &[], &[]),
             identities: IDENTITIES.clone(),
             tasks: tasks.clone(),
             drain: CancellationToken::new(),
