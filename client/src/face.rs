@@ -4,11 +4,13 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use ngrnotok_common::shutdown;
+use ngrnotok_common::orphans;
+use ngrnotok_common::shutdown::{self, Hangups};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, ClientError, Config};
 use crate::output::{self, Form, Opening};
@@ -60,13 +62,15 @@ pub enum FaceError {
     Write(io::Error),
 }
 
-/// Runs a client until Ctrl-C or SIGTERM. A second one means that open requests are not to be waited for.
+/// Runs a client until Ctrl-C, SIGTERM or the end of the terminal. A second Ctrl-C or SIGTERM means that open
+/// requests are not to be waited for.
 pub async fn run(config: Config, face: Face) -> Result<(), FaceError> {
     let interrupts = watch::Sender::new(0);
     let (once, twice) = (interrupted(&interrupts, 1), interrupted(&interrupts, 2));
     tokio::select! {
         ended = show(config, face, interrupts, once) => ended,
         () = twice => Ok(()),
+        never = orphans::reap(None) => match never {},
     }
 }
 
@@ -133,30 +137,70 @@ async fn show(
         };
         tui::show(screen, sources).await
     };
-    let mut showing = pin!(showing);
-    tokio::select! {
-        ended = client.run(stop) => {
-            // The client is gone, so this ends too, once all is shown.
-            let _ = timeout(LAST_LINES, showing).await;
-            let _ = timeout(LAST_LINES, recorder.saved()).await;
-            Ok(ended?)
+    let leave = CancellationToken::new();
+    let stop = async {
+        tokio::select! {
+            () = stop => {}
+            () = leave.cancelled() => {}
         }
-        // Whoever read our lines has left (a closed pipe): so do we.
-        written = &mut showing => match written {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(FaceError::Write(error)),
-            _ => Ok(()),
-        },
+    };
+    let (mut running, mut showing) = (pin!(client.run(stop)), pin!(showing));
+    let mut shown = None;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut running => break ended,
+            // Whoever read our lines has left (a closed pipe), or the terminal is gone: so do we, in good
+            // order, unless we were told to outlive it.
+            ending = &mut showing, if shown.is_none() => {
+                if !(shutdown::hangups_are_ignored() && matches!(&ending, Err(error) if is_gone_terminal(error))) {
+                    leave.cancel();
+                }
+                shown = Some(ending);
+            }
+        }
+    };
+    if shown.is_none() {
+        // The client is gone, so this ends too, once all is shown.
+        let _ = timeout(LAST_LINES, showing).await;
+    }
+    let _ = timeout(LAST_LINES, recorder.saved()).await;
+    ended?;
+    match shown {
+        Some(Err(error)) if !is_gone(&error) => Err(FaceError::Write(error)),
+        _ => Ok(()),
     }
 }
 
-/// Resolves when Ctrl-C has come so many times: as a signal, or as a key while the panel has the terminal.
-fn interrupted(keys: &watch::Sender<u32>, times: usize) -> impl Future<Output = ()> + use<> {
-    let mut keys = keys.subscribe();
+/// Whether nobody is left to show anything to: the pipe is closed, or the terminal is.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe || is_gone_terminal(error)
+}
+
+/// A terminal that is closed answers each write with an error of its own.
+#[cfg(unix)]
+fn is_gone_terminal(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+#[cfg(not(unix))]
+fn is_gone_terminal(_: &io::Error) -> bool {
+    false
+}
+
+/// Resolves when the user has asked to leave so many times: by a signal, or by a key while the panel has the
+/// terminal. That the terminal closes counts once, however often it is told.
+fn interrupted(keys: &watch::Sender<u32>, times: u32) -> impl Future<Output = ()> + use<> {
+    let (mut keys, mut hangups) = (keys.subscribe(), Hangups::new());
     let mut signal = shutdown::signal();
     async move {
-        for _ in 0..times {
+        let (mut signals, mut is_closed) = (0, false);
+        while signals + *keys.borrow_and_update() < times {
             tokio::select! {
-                () = signal => {}
+                () = signal => signals += 1,
+                () = hangups.next(), if !is_closed => {
+                    is_closed = true;
+                    signals += 1;
+                }
                 Ok(()) = keys.changed() => {}
             }
             signal = shutdown::signal();

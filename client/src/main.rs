@@ -21,18 +21,25 @@ use ngrnotok::output::{Form, Opening};
 use ngrnotok::settings::{OutputWord, Settings};
 use ngrnotok::web::{Web, WebError};
 use ngrnotok_common::memory;
+use ngrnotok_common::output::{self, complain};
 use ngrnotok_common::protocol::control::StopCode;
 use ngrnotok_common::protocol::handshake::Problem;
 use ngrnotok_common::secret::{Secret, shows_token};
 use thiserror::Error;
-use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     memory::keep_freed();
+    output::keep_panics();
+    let code = program();
+    output::flush();
+    code
+}
+
+fn program() -> ExitCode {
     // Before anything complains of it and repeats it.
     if std::env::args_os().any(|arg| shows_token(&arg.to_string_lossy())) {
-        eprintln!("ngrnotok: {TOKEN_TYPED}");
+        complain(&format!("ngrnotok: {TOKEN_TYPED}"));
         return ExitCode::from(2);
     }
     let Cli { config, command } = ngrnotok_common::cli::parse();
@@ -49,7 +56,7 @@ fn main() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Some(Command::Status(words)) => {
-            block_on(async { print(&ask::status(&config::web_notes(), &words).await?).await })
+            block_on(async { print(ask::status(&config::web_notes(), &words).await?) })
         }
         Some(Command::Logs(words)) => block_on(async {
             let mut stdout = tokio::io::stdout();
@@ -59,11 +66,11 @@ fn main() -> ExitCode {
             }
         }),
         Some(Command::Resend(words)) => {
-            block_on(async { print(&ask::resend(&config::web_notes(), &words).await?).await })
+            block_on(async { print(ask::resend(&config::web_notes(), &words).await?) })
         }
-        Some(Command::WaitForRequest(words)) => block_on(async {
-            print(&ask::wait_for_request(&config::web_notes(), &words).await?).await
-        }),
+        Some(Command::WaitForRequest(words)) => {
+            block_on(async { print(ask::wait_for_request(&config::web_notes(), &words).await?) })
+        }
         Some(Command::Login(given)) => block_on(log_in(config, given)),
         Some(Command::Logout) => log_out(config),
         Some(Command::Config(ConfigCommand::Check(given))) => check(config, *given),
@@ -77,19 +84,14 @@ fn main() -> ExitCode {
         // The report has said what.
         Err(Failure::Examined) => ExitCode::FAILURE,
         Err(failure) => {
-            eprintln!("ngrnotok: {failure}");
+            complain(&format!("ngrnotok: {failure}"));
             ExitCode::from(failure.code())
         }
     }
 }
 
-async fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = tokio::io::stdout();
-    let written = async {
-        stdout.write_all(text.as_bytes()).await?;
-        stdout.flush().await
-    };
-    written.await.map_err(|error| AskError::Write(error).into())
+fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    written(output::print(text))
 }
 
 const TOKEN_TYPED: &str = "a token must not be an argument, every user of this machine could read it. \
@@ -242,7 +244,7 @@ async fn run_command(named: Option<PathBuf>, mut args: Run) -> Result<u8, Failur
         port: args.tunnel.port,
         by_variable: args.port_env,
     };
-    let note = |text: String| eprintln!("ngrnotok: {text}");
+    let note = |text: String| complain(&format!("ngrnotok: {text}"));
     // The command has the terminal; a panel would write over what it says.
     let beside = |config, face| {
         beside::run(config, plan, &note, move |config, stop| async move {
@@ -341,15 +343,16 @@ async fn log_in(named: Option<PathBuf>, given: Settings) -> Result<(), Failure> 
     };
     let session = login::try_out(connector, Some(token.clone())).await?;
     store::log_in(path, &wishes, &token)?;
-    match session {
-        Some(session) => println!("Logged in to {server} as {}.", session.account),
-        None => println!(
-            "Logged in to {server}. All the links that this token may have are in use now."
-        ),
-    }
-    println!("Stored  {} (only you can read it)", path.display());
-    println!("Next    ngrnotok http -p 3000{again}");
-    Ok(())
+    let outcome = match session {
+        Some(session) => format!("Logged in to {server} as {}.", session.account),
+        None => {
+            format!("Logged in to {server}. All the links that this token may have are in use now.")
+        }
+    };
+    print(format!(
+        "{outcome}\nStored  {} (only you can read it)\nNext    ngrnotok http -p 3000{again}\n",
+        path.display()
+    ))
 }
 
 fn log_out(named: Option<PathBuf>) -> Result<(), Failure> {
@@ -357,36 +360,34 @@ fn log_out(named: Option<PathBuf>) -> Result<(), Failure> {
     match wishes.file {
         Some(file) if file.settings.token.is_some() => {
             store::log_out(&file)?;
-            println!("Removed the token from {}.", file.path.display());
-            println!(
-                "It is still good for whoever has a copy, until the server's operator ends it."
-            );
+            print(format!(
+                "Removed the token from {}.\n\
+                 It is still good for whoever has a copy, until the server's operator ends it.\n",
+                file.path.display()
+            ))
         }
-        _ => println!("There is no token to remove."),
+        _ => print("There is no token to remove.\n"),
     }
-    Ok(())
 }
 
 fn check(named: Option<PathBuf>, given: Settings) -> Result<(), Failure> {
     let wishes = Wishes::read(named, given)?;
     wishes.start_log()?;
-    print!("{}", summary::of(&wishes)?);
-    println!("The configuration is good.");
-    Ok(())
+    let summary = summary::of(&wishes)?;
+    print(format!("{summary}The configuration is good.\n"))
 }
 
 fn show_path(named: Option<PathBuf>) -> Result<(), Failure> {
     let path = named.or_else(file::usual_path).ok_or(ConfigError::NoHome)?;
-    println!("{}", path.display());
-    Ok(())
+    print(format!("{}\n", path.display()))
 }
 
 async fn examine(named: Option<PathBuf>, args: Doctor) -> Result<(), Failure> {
     let report = doctor::examine(named, args.settings).await;
-    match args.json {
-        true => println!("{}", report.json()),
-        false => print!("{report}"),
-    }
+    print(match args.json {
+        true => format!("{}\n", report.json()),
+        false => report.to_string(),
+    })?;
     match report.ok {
         true => Ok(()),
         false => Err(Failure::Examined),

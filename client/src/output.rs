@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::requests::{Happening, Requests, Seen};
 use crate::status::{OnlineTunnel, RefusedTunnel, SessionStatus, State, Status};
@@ -60,8 +61,8 @@ impl Opening {
 
 /// Shows status changes and requests on `out` until the client is gone.
 ///
-/// A reader who does not read holds up nothing but what is shown to it. Errors: `out` cannot be written
-/// to; whoever read it has left.
+/// A reader who does not read holds up nothing but what is shown to it, and lines that cannot be written, as on
+/// a disk that is full, are counted. Errors: whoever read `out` has left (a closed pipe).
 pub async fn show(
     form: Form,
     opening: Opening,
@@ -165,6 +166,8 @@ enum Event<'a> {
     },
     /// Requests that came too fast to be shown.
     RequestsSkipped { count: u64 },
+    /// Lines before this one that standard output did not take.
+    LinesLost { count: usize },
     /// A local app refuses or misbehaves in a way that is known.
     Hint {
         /// Which way: a stable word.
@@ -194,6 +197,8 @@ struct Lines {
     open: Vec<OnlineTunnel>,
     been_ready: bool,
     text: String,
+    /// Lines that could not be written since the last ones that could.
+    lost: usize,
 }
 
 impl Lines {
@@ -206,6 +211,7 @@ impl Lines {
             open: Vec::new(),
             been_ready: false,
             text: String::new(),
+            lost: 0,
         }
     }
 
@@ -490,9 +496,38 @@ impl Lines {
     }
 
     async fn flush(&mut self, out: &mut (dyn AsyncWrite + Send + Unpin)) -> io::Result<()> {
-        out.write_all(self.text.as_bytes()).await?;
+        if self.text.is_empty() {
+            return Ok(());
+        }
+        let lines = self.text.matches('\n').count();
+        if self.lost > 0 {
+            self.text.insert_str(0, &self.note_of_lost());
+        }
+        let written = async {
+            out.write_all(self.text.as_bytes()).await?;
+            out.flush().await
+        };
+        let written = written.await;
         self.text.clear();
-        out.flush().await
+        match written {
+            Ok(()) => self.lost = 0,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(error),
+            Err(error) => {
+                if self.lost == 0 {
+                    warn!(%error, "standard output takes no lines; the tunnel goes on");
+                }
+                self.lost += lines;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last line that was written may have been cut off.
+    fn note_of_lost(&self) -> String {
+        match self.form {
+            Form::Plain => format!("\n              … {} lines are missing here\n", self.lost),
+            Form::Json => format!("\n{}\n", json(&Event::LinesLost { count: self.lost })),
+        }
     }
 }
 

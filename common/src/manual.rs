@@ -1,10 +1,12 @@
 //! What a program can say of itself to shells and to `man`: both programs do so in the same way.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
 pub use clap_complete::Shell;
+
+use crate::output::print;
 
 /// For which shell.
 #[derive(Debug, Args)]
@@ -51,12 +53,4 @@ fn write(command: Command, dir: &Path) -> io::Result<()> {
         |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", dir.display()));
     std::fs::create_dir_all(dir).map_err(named)?;
     clap_mangen::generate_to(command, dir).map_err(named)
-}
-
-/// Writes all of it, unless whoever reads has enough.
-fn print(text: &[u8]) -> io::Result<()> {
-    match io::stdout().lock().write_all(text) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
-    }
 }

@@ -1,8 +1,6 @@
 //! Log set-up shared by both binaries.
 
-use std::collections::VecDeque;
-use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io::{self, IsTerminal as _};
 
 use thiserror::Error;
 use tracing::{Level, Metadata};
@@ -10,6 +8,8 @@ use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::output::Log;
 
 /// The wish for a log level cannot be understood.
 #[derive(Debug, Error)]
@@ -41,74 +41,15 @@ pub fn start(wish: &str) -> Result<(), InvalidLevel> {
         .map_err(|_| invalid())?;
     let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = fmt::layer()
-        .with_writer(|| Destination)
+        .with_writer(|| Log)
+        // It would be told by `eprintln!`, which panics.
+        .log_internal_errors(false)
         .with_ansi(ansi)
         .with_target(false)
         .with_filter(filter.and(filter_fn(keeps_secrets)));
     // A second start in one process (tests) keeps the first log.
     let _ = tracing_subscriber::registry().with(lines).try_init();
     Ok(())
-}
-
-/// Lines that are held back: 200, and then the oldest goes.
-const MOST_HELD: usize = 200;
-
-/// What is held back; `None` while the log goes to standard error.
-static HELD: Mutex<Option<VecDeque<String>>> = Mutex::new(None);
-
-fn held() -> MutexGuard<'static, Option<VecDeque<String>>> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Holds the log back until the answer is dropped, and writes it then: the screen belongs to something else
-/// meanwhile. The newest 200 lines are kept.
-#[must_use]
-pub fn hold() -> Hold {
-    held().get_or_insert_default();
-    Hold(())
-}
-
-/// Keeps a line for later; false if the log is not held back.
-pub fn keep(line: &str) -> bool {
-    let mut held = held();
-    let Some(lines) = held.as_mut() else {
-        return false;
-    };
-    if lines.len() == MOST_HELD {
-        lines.pop_front();
-    }
-    lines.push_back(line.trim_end().to_owned());
-    true
-}
-
-/// The log is held back.
-#[derive(Debug)]
-pub struct Hold(());
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut stderr = io::stderr().lock();
-        for line in held().take().unwrap_or_default() {
-            // Nobody is left to be told.
-            let _ = writeln!(stderr, "{line}");
-        }
-    }
-}
-
-/// Where a line of the log goes. It comes in one piece.
-struct Destination;
-
-impl Write for Destination {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if keep(&String::from_utf8_lossy(line)) {
-            return Ok(line.len());
-        }
-        io::stderr().write(line)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
 }
 
 /// Below a warning h2 repeats what strangers say: a path that it does not like, with the query; what they

@@ -1,13 +1,4 @@
-//! How commands say what they have to say.
-
-use std::io::{self, Write as _};
-
-/// Prints on standard output. Not `println!`, which panics when nobody listens.
-pub(crate) fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
-}
+//! How commands lay out what they have to say.
 
 /// Lines of cells, in columns as wide as they must be.
 pub(crate) fn columns<const N: usize>(lines: &[[String; N]]) -> String {

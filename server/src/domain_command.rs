@@ -4,11 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ngrnotok_common::hostname::Name;
+use ngrnotok_common::output;
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::cli::{DomainCommand, Host, Resolver};
-use crate::console::{columns, json, print};
+use crate::console::{columns, json};
 use crate::names::dns::Dns;
 use crate::names::domains::{NotVerified, new_proof, record_of, verify};
 use crate::store::{Adding, Domain, Store, StoreError, UnixSeconds};
@@ -96,7 +97,7 @@ pub async fn run(
         DomainCommand::List { json } => list(json, state_dir).await?,
         DomainCommand::Remove { host: Host(host) } => remove(host, state_dir).await?,
     };
-    Ok(print(&said)?)
+    Ok(output::print(&said)?)
 }
 
 async fn add(

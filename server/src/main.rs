@@ -1,17 +1,27 @@
 //! `ngrnotok-server`: parse, check, bind, say where, serve, drain.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
-use ngrnotok_common::{cli, memory, shutdown, telemetry};
+use ngrnotok_certs::pin::Pin;
+use ngrnotok_common::shutdown::Hangups;
+use ngrnotok_common::{cli, memory, orphans, output, shutdown, telemetry};
 use ngrnotok_server::cli::{Cli, Command, ConfigCommand};
 use ngrnotok_server::config::{self, Checked, Config, Effects};
-use ngrnotok_server::server::{Server, inherited};
+use ngrnotok_server::server::{Addresses, Server, inherited};
 use ngrnotok_server::{domain_command, name_command, token_command};
 
 fn main() -> ExitCode {
     memory::keep_freed();
+    output::keep_panics();
+    let code = program();
+    output::flush();
+    code
+}
+
+fn program() -> ExitCode {
     let cli: Cli = cli::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -65,9 +75,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             let checked = config::check(wishes, Effects::None)
                 .await
                 .map_err(|error| settings(error.into()))?;
-            println!("The configuration is good.");
-            println!("Tunnels are at {}", checked.urls);
-            Ok(())
+            written(output::print(format!(
+                "The configuration is good.\nTunnels are at {}\n",
+                checked.urls
+            )))
         }
         Some(Command::Completions(shell)) => written(shell.print(Cli::command())),
         Some(Command::Man(man)) => written(man.print(Cli::command())),
@@ -86,35 +97,48 @@ fn written(result: std::io::Result<()>) -> Result<(), Failure> {
 
 async fn serve(checked: Checked) -> anyhow::Result<()> {
     let domain = checked.config.domain.clone();
-    let stop = shutdown::signal();
+    let (stop, hangups) = (shutdown::signal(), Hangups::new());
     let config = Config {
         inherited: inherited()
             .context("failed to take the sockets that were passed (LISTEN_FDS)")?,
         ..checked.config
     };
     let server = Server::bind(config).context("failed to start")?;
-    let addresses = server.addresses();
-    println!("ngrnotok-server {}", env!("CARGO_PKG_VERSION"));
-    println!("tunnels    *.{domain}");
-    for address in &addresses.https {
-        println!("https      {address}");
-    }
-    for address in &addresses.http {
-        println!("http       {address}");
-    }
-    for address in &addresses.tunnel {
-        println!("tunnel     {address}");
-    }
-    if let Some(address) = &addresses.admin {
-        println!("admin      http://{address}/healthz");
-    }
-    if let Some((file, pin)) = &checked.dev {
-        println!("authority  {}", file.display());
-        println!("pin        {pin}");
-    }
-    let all_done = server.run(stop).await;
+    output::announce(opening(&domain, server.addresses(), checked.dev.as_ref()));
+    let all_done = tokio::select! {
+        all_done = server.run(stop) => all_done,
+        never = hangups.ignore() => match never {},
+        never = orphans::reap(None) => match never {},
+    };
     anyhow::ensure!(all_done, "some requests were cut off at the drain limit");
     Ok(())
+}
+
+/// Where the server listens, and how clients know it.
+fn opening(domain: &str, addresses: &Addresses, dev: Option<&(PathBuf, Pin)>) -> String {
+    let mut lines = vec![
+        format!("ngrnotok-server {}", env!("CARGO_PKG_VERSION")),
+        format!("tunnels    *.{domain}"),
+    ];
+    for (door, addresses) in [
+        ("https", &addresses.https),
+        ("http", &addresses.http),
+        ("tunnel", &addresses.tunnel),
+    ] {
+        lines.extend(
+            addresses
+                .iter()
+                .map(|address| format!("{door:<9}  {address}")),
+        );
+    }
+    if let Some(address) = &addresses.admin {
+        lines.push(format!("admin      http://{address}/healthz"));
+    }
+    if let Some((file, pin)) = dev {
+        lines.push(format!("authority  {}", file.display()));
+        lines.push(format!("pin        {pin}"));
+    }
+    lines.join("\n") + "\n"
 }
 
 fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
@@ -126,6 +150,6 @@ fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
             text.push_str(&cause);
         }
     }
-    eprintln!("ngrnotok-server{text}");
+    output::complain(&format!("ngrnotok-server{text}"));
     ExitCode::from(code)
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ngrnotok_common::hostname::Name;
+use ngrnotok_common::output;
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::cli::{Label, NameCommand};
-use crate::console::{columns, json, print};
+use crate::console::{columns, json};
 use crate::store::{KeptName, Reserving, Store, StoreError, UnixSeconds};
 
 /// Why a command was not done.
@@ -74,7 +75,7 @@ pub async fn run(
         NameCommand::List { json } => list(json, state_dir, hold).await?,
         NameCommand::Release { name: Label(name) } => release(name, state_dir, hold).await?,
     };
-    Ok(print(&said)?)
+    Ok(output::print(&said)?)
 }
 
 async fn reserve(

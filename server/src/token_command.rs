@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ngrnotok_common::output;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -10,7 +11,7 @@ use crate::auth::rules::Rules;
 use crate::auth::token::{Token, TokenId};
 use crate::auth::{CreateTokenError, NewToken, create_token, revoke_token};
 use crate::cli::{CreateToken, TokenCommand};
-use crate::console::{columns, json, print};
+use crate::console::{columns, json};
 use crate::store::{Store, StoreError, TokenRow, UnixSeconds};
 
 /// Why a command was not done.
@@ -82,16 +83,16 @@ async fn create(words: &CreateToken, state_dir: &Path) -> Result<(), TokenComman
         .expect("we have just made it")
         .id;
     // The token alone on standard output, so that it can be piped into a file.
-    print(&format!("{}\n", token.expose()))
+    output::hand_over(format!("{}\n", token.expose()))
         .map_err(|source| TokenCommandError::Lost { id, source })?;
     let until = expires.map_or_else(String::new, |at| format!(", until {at}"));
-    eprintln!(
+    output::complain(&format!(
         "Token {id} for account {account}, kept as a hash in {state_dir}. It is shown only now.\n\
          It is good for: {may}{until}.\n\
          Clients use it so: ngrnotok login --server HOST, or NGRNOTOK_TOKEN=…, or --token-file FILE.",
         account = words.account,
         state_dir = state_dir.display()
-    );
+    ));
     Ok(())
 }
 
@@ -112,7 +113,7 @@ async fn list(as_json: bool, state_dir: &Path) -> Result<(), TokenCommandError> 
     } else {
         table(&rows, &listed)
     };
-    print(&text).map_err(TokenCommandError::Print)
+    output::print(&text).map_err(TokenCommandError::Print)
 }
 
 async fn revoke(id: &str, state_dir: &Path) -> Result<(), TokenCommandError> {
@@ -134,7 +135,7 @@ async fn revoke(id: &str, state_dir: &Path) -> Result<(), TokenCommandError> {
             "Token {id} of account {account} was revoked already, {before}. Nothing has changed.\n"
         ),
     };
-    print(&said).map_err(TokenCommandError::Print)
+    output::print(&said).map_err(TokenCommandError::Print)
 }
 
 /// A token as programs see it. These names are a contract.

@@ -48,7 +48,7 @@ async fn url(running: &mut Running) -> String {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> String {
+pub(crate) fn free_port() -> String {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = socket.local_addr().expect("it is bound");
     address.port().to_string()

@@ -30,6 +30,7 @@ impl Terminal {
                 ("XDG_CONFIG_HOME".to_owned(), format!("{folder}/config")),
                 ("ENV".to_owned(), String::new()),
                 ("TZ".to_owned(), "UTC".to_owned()),
+                ("RUST_BACKTRACE".to_owned(), "0".to_owned()),
             ],
         };
         let size = ["-x", "100", "-y", "30"];
@@ -180,6 +181,33 @@ fn the_panel_is_shown_and_leaves_the_terminal_as_it_was() {
             assert!(screen.contains("\nConnections 0 in "), "{screen}");
             terminal.is_restored().await;
         }
+    });
+}
+
+#[test]
+fn a_terminal_that_is_closed_gives_the_name_back() {
+    run(async {
+        let (scratch, other) = (Scratch::new(), Scratch::new());
+        let server = RunningServer::start(&scratch, &[]).await;
+        let Some(terminal) = Terminal::open(&scratch).await else {
+            return;
+        };
+        let code = scratch.path().join("code");
+        let way = format!("--server {} --server-pin {}", server.https, server.pin);
+        // A shell that outlives its terminal, to tell how the program has ended.
+        terminal.types(&format!(
+            "sh -c 'trap : HUP; {} http --hello --name app {way}; echo $? >{}'",
+            env!("CARGO_BIN_EXE_cli-ngrnotok"),
+            code.display()
+        ));
+        terminal.shows("-> hello page").await;
+        terminal.tmux(&["kill-server"]);
+        eventually("its end", async || {
+            std::fs::read_to_string(&code).is_ok_and(|code| code == "0\n")
+        })
+        .await;
+        let mut next = server.client(&other, &["--hello", "--name", "app"]).start();
+        next.line_of("Forwarding").await;
     });
 }
 

@@ -23,6 +23,7 @@ pub mod frames;
 pub mod head;
 pub mod origin;
 pub mod patience;
+pub mod pipes;
 pub mod program;
 pub mod proxy;
 pub mod raw_link;

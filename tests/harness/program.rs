@@ -129,6 +129,12 @@ impl Program {
         Self(command)
     }
 
+    /// Runs it with outputs of the test's choice.
+    pub fn unheard(mut self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Unheard {
+        let child = self.0.stdout(stdout).stderr(stderr).spawn();
+        Unheard(child.expect("the program can be started"))
+    }
+
     /// Runs it to its end.
     pub async fn output(mut self) -> Ended {
         let output = soon("the end of a program", self.0.output()).await;
@@ -303,6 +309,23 @@ impl Overheard {
     /// Waits for its end; tells the exit code.
     pub async fn ended(mut self) -> Option<i32> {
         let end = soon("the end of a program", self.child.wait()).await;
+        end.expect("it is our child").code()
+    }
+}
+
+/// A program that runs and whose outputs go somewhere else; killed on drop.
+#[derive(Debug)]
+pub struct Unheard(Child);
+
+impl Unheard {
+    /// Sends a signal, `INT` or `TERM`.
+    pub async fn signal(&self, signal: &str) {
+        send(signal, &self.0).await;
+    }
+
+    /// Waits for its end; tells the exit code.
+    pub async fn ended(mut self) -> Option<i32> {
+        let end = soon("the end of a program", self.0.wait()).await;
         end.expect("it is our child").code()
     }
 }

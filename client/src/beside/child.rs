@@ -9,6 +9,8 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use ngrnotok_common::orphans;
+use ngrnotok_common::shutdown::Hangups;
 use tokio::process::{Child as Process, Command};
 use tokio::time::timeout;
 
@@ -76,10 +78,15 @@ impl Child {
         self.process.id()
     }
 
-    /// Waits for its end; returns the exit status that tells it, as shells do. Cancel safety: safe.
+    /// Waits for its end; returns the exit status that tells it, as shells do. In a container whose first process
+    /// this is, the orphans of the command are ours to wait for meanwhile. Cancel safety: safe.
     pub async fn ended(&mut self) -> u8 {
-        // That it cannot be waited for does not happen to a child of ours.
-        self.process.wait().await.map_or(1, status)
+        let own = self.id();
+        tokio::select! {
+            // That it cannot be waited for does not happen to a child of ours.
+            ended = self.process.wait() => ended.map_or(1, status),
+            never = orphans::reap(own) => match never {},
+        }
     }
 
     /// Passes a signal on. Ctrl-C on a terminal has reached it already.
@@ -153,7 +160,8 @@ fn status(status: ExitStatus) -> u8 {
 #[derive(Debug)]
 pub struct Signals {
     #[cfg(unix)]
-    kinds: [(Signal, tokio::signal::unix::Signal); 3],
+    kinds: [(Signal, tokio::signal::unix::Signal); 2],
+    hangups: Hangups,
 }
 
 impl Signals {
@@ -167,30 +175,31 @@ impl Signals {
                 kinds: [
                     of(Signal::Interrupt, SignalKind::interrupt())?,
                     of(Signal::Terminate, SignalKind::terminate())?,
-                    of(Signal::Hangup, SignalKind::hangup())?,
                 ],
+                hangups: Hangups::new(),
             })
         }
         #[cfg(not(unix))]
-        Ok(Self {})
+        Ok(Self {
+            hangups: Hangups::new(),
+        })
     }
 
     /// The next one. Cancel safety: safe.
     pub async fn next(&mut self) -> Signal {
         #[cfg(unix)]
         {
-            let [(_, interrupt), (_, terminate), (_, hangup)] = &mut self.kinds;
-            let place = tokio::select! {
-                _ = interrupt.recv() => 0,
-                _ = terminate.recv() => 1,
-                _ = hangup.recv() => 2,
-            };
-            self.kinds[place].0
+            let [(_, interrupt), (_, terminate)] = &mut self.kinds;
+            tokio::select! {
+                _ = interrupt.recv() => Signal::Interrupt,
+                _ = terminate.recv() => Signal::Terminate,
+                () = self.hangups.next() => Signal::Hangup,
+            }
         }
         #[cfg(not(unix))]
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => Signal::Interrupt,
-            Err(_) => std::future::pending().await,
+        tokio::select! {
+            Ok(()) = tokio::signal::ctrl_c() => Signal::Interrupt,
+            () = self.hangups.next() => Signal::Hangup,
         }
     }
 }

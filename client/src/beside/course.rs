@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::BesideError;
-use super::child::{Child, Signals};
+use super::child::{Child, Signal, Signals};
 use super::port::{self, Found, Tell, Wish};
 use crate::client::{Client, ClientError, Config};
 use crate::local::Protocol;
@@ -49,7 +49,11 @@ where
     let url = tokio::select! {
         Err(error) = &mut holding => return Err(error.into()),
         Some(url) = url(status) => url,
-        signal = signals.next() => return Ok(signal.status()),
+        signal = signals.next() => {
+            release.cancel();
+            let _ = holding.await;
+            return Ok(signal.status());
+        }
     };
     if let Wish::Known(port) = wish
         && port::is_open(port).await
@@ -74,7 +78,7 @@ where
                 return Err(error.into());
             }
             signal = signals.next() => {
-                if std::mem::replace(&mut told, true) {
+                if std::mem::replace(&mut told, true) && signal != Signal::Hangup {
                     child.kill().await;
                 }
                 child.pass_on(signal);
@@ -134,7 +138,8 @@ async fn together<E>(
             }
             signal = signals.next() => {
                 stop.cancel();
-                if std::mem::replace(&mut told, true) {
+                // A terminal that closes tells so more than once.
+                if std::mem::replace(&mut told, true) && signal != Signal::Hangup {
                     child.kill().await;
                     return Ok(signal.status());
                 }

@@ -1,21 +1,28 @@
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use ngrnotok_common::id::TunnelId;
 
 use super::*;
 
 /// What is said of states that follow one another.
 fn said(form: Form, states: &[Status]) -> String {
-    let opening = Opening {
+    let mut lines = Lines::new(form, opening());
+    for status in states {
+        lines.status(status.clone());
+    }
+    lines.text
+}
+
+/// Nothing is known before the first connection.
+fn opening() -> Opening {
+    Opening {
         embedded_port: None,
         port_was_taken: false,
         public_command: String::new(),
         words: IndexMap::new(),
         web: None,
-    };
-    let mut lines = Lines::new(form, opening);
-    for status in states {
-        lines.status(status.clone());
     }
-    lines.text
 }
 
 /// The kinds of the events, in their order.
@@ -148,4 +155,64 @@ fn a_link_that_is_to_be_replaced_is_no_news_of_its_tunnels() {
         events(&[online(&["web"], &["shop"]), draining, back]),
         ["ready", "refused", "draining", "ready"]
     );
+}
+
+/// A file on a disk that is full at times.
+struct Disk {
+    taken: Vec<u8>,
+    is_full: bool,
+}
+
+impl AsyncWrite for Disk {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        piece: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_full {
+            return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
+        }
+        self.taken.extend_from_slice(piece);
+        Poll::Ready(Ok(piece.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn lines_that_found_no_room_are_counted_where_there_is_some_again() {
+    for (form, told) in [
+        (
+            Form::Plain,
+            "one\n\n              … 3 lines are missing here\nfive\nsix\n",
+        ),
+        (
+            Form::Json,
+            "one\n\n{\"event\":\"lines_lost\",\"count\":3}\nfive\nsix\n",
+        ),
+    ] {
+        let mut disk = Disk {
+            taken: Vec::new(),
+            is_full: false,
+        };
+        let mut lines = Lines::new(form, opening());
+        for (line, is_full) in [
+            ("one", false),
+            ("two\nthree", true),
+            ("four", true),
+            ("five", false),
+            ("six", false),
+        ] {
+            disk.is_full = is_full;
+            lines.line(line);
+            lines.flush(&mut disk).await.unwrap();
+        }
+        assert_eq!(String::from_utf8(disk.taken).unwrap(), told);
+    }
 }

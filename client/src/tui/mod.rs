@@ -155,7 +155,8 @@ impl Show {
                         self.redraw()?;
                         dirty = true;
                     }
-                    Signal::Gone => return Err(io::ErrorKind::BrokenPipe.into()),
+                    // As Ctrl-C pressed twice.
+                    Signal::Quit => self.sources.interrupts.send_modify(|times| *times += 2),
                 },
                 changed = self.sources.status.changed() => {
                     if changed.is_err() {

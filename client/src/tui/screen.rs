@@ -5,7 +5,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossterm::cursor::{Hide, Show};
@@ -13,7 +13,7 @@ use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{Command as _, QueueableCommand as _};
-use ngrnotok_common::telemetry;
+use ngrnotok_common::output;
 
 /// How long a terminal that takes nothing may hold up the end: 1 s.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub struct Screen {
     last_words: String,
     /// The log, where it would be written over the panel. After the terminal is given back.
-    _log: Option<telemetry::Hold>,
+    _log: Option<output::Hold>,
 }
 
 impl Screen {
@@ -38,8 +38,9 @@ impl Screen {
         }
         in_foreground()?;
         take_over()?;
-        let log = io::stderr().is_terminal().then(telemetry::hold);
-        keep_panics();
+        let log = io::stderr().is_terminal().then(output::hold);
+        // A task that panics leaves the rest running, and so the panel: what it has to say is for afterwards.
+        output::keep_panics();
         Ok(Self {
             last_words: String::new(),
             _log: log,
@@ -121,20 +122,6 @@ fn give_back(last_words: &str) {
         let _ = done.send(());
     });
     let _ = wait.recv_timeout(GOODBYE);
-}
-
-/// A task that panics leaves the rest running, and so the panel. What it has to say is for afterwards.
-fn keep_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            let name = std::thread::current().name().unwrap_or("?").to_owned();
-            if !telemetry::keep(&format!("thread '{name}' {panic}")) {
-                usual(panic);
-            }
-        }));
-    });
 }
 
 /// What has been drawn and is not written yet.

@@ -6,20 +6,20 @@ use std::future::pending;
 pub(super) enum Signal {
     /// The job goes on after a stop.
     Resumed,
-    /// The terminal is gone, or somebody wants us gone at once.
-    Gone,
+    /// Somebody wants us gone at once.
+    Quit,
 }
 
 /// The signals that concern the terminal.
 #[cfg(unix)]
-pub(super) struct Signals([Option<tokio::signal::unix::Signal>; 3]);
+pub(super) struct Signals([Option<tokio::signal::unix::Signal>; 2]);
 
 #[cfg(unix)]
 impl Signals {
     pub(super) fn new() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
         let resumed = SignalKind::from_raw(rustix::process::Signal::CONT.as_raw());
-        let kinds = [resumed, SignalKind::hangup(), SignalKind::quit()];
+        let kinds = [resumed, SignalKind::quit()];
         Self(kinds.map(|kind| signal(kind).ok()))
     }
 
@@ -30,11 +30,10 @@ impl Signals {
                 None => pending().await,
             }
         }
-        let [resumed, hangup, quit] = &mut self.0;
+        let [resumed, quit] = &mut self.0;
         tokio::select! {
             () = comes(resumed) => Signal::Resumed,
-            () = comes(hangup) => Signal::Gone,
-            () = comes(quit) => Signal::Gone,
+            () = comes(quit) => Signal::Quit,
         }
     }
 }
