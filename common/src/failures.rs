@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::prefix::Prefix;
+
 /// Failures of one address within [`WINDOW`] that are answered like the first.
 const FREE: u32 = 10;
 
@@ -45,20 +47,6 @@ pub struct Failures {
 struct Failed {
     times: u32,
     since: Instant,
-}
-
-/// What one host has of addresses: one of IPv4, 64 bits of IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Prefix(u128);
-
-impl Prefix {
-    fn of(address: IpAddr) -> Self {
-        // A socket for both shows IPv4 as IPv6.
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self(address.to_ipv6_mapped().to_bits()),
-            IpAddr::V6(address) => Self(address.to_bits() >> 64 << 64),
-        }
-    }
 }
 
 /// What a failure means for its sender.

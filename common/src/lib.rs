@@ -65,6 +65,7 @@ pub mod manual;
 pub mod memory;
 pub mod orphans;
 pub mod output;
+pub mod prefix;
 pub mod protocol;
 pub mod rewound;
 pub mod secret;

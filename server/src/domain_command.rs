@@ -199,7 +199,7 @@ async fn remove(host: Name, state_dir: &Path) -> Result<String, DomainCommandErr
         });
     };
     Ok(format!(
-        "The host {host} is no longer {account}'s; a client of {account} that has it now keeps it until it leaves.\n",
+        "The host {host} is no longer {account}'s; a client of {account} that has it now loses it within a second.\n",
         account = domain.account,
     ))
 }

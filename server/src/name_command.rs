@@ -95,7 +95,7 @@ async fn reserve(
             let mut said = format!("Reserved the name {name} for {account}.\n");
             if let Some(user) = user {
                 said.push_str(&format!(
-                    "It was last used by {user}; a client of {user} that has it now keeps it until it leaves.\n"
+                    "It was last used by {user}; a client of {user} that has it now loses it within a second.\n"
                 ));
             }
             Ok(said)

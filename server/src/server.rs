@@ -215,6 +215,7 @@ impl Server {
                 names: config.names.clone(),
                 sessions: Sessions::new(
                     registry.clone(),
+                    config.names.clone(),
                     Keeping {
                         grace: config.grace,
                         patience: config.offline_wait,

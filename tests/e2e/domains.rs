@@ -13,6 +13,7 @@ use ngrnotok_tests::raw_link::{HELLO, RawClient};
 use ngrnotok_tests::visitor::Via;
 use ngrnotok_tests::world::{Plan, RunningClient, World};
 use ngrnotok_tests::{eventually, run};
+use tokio::time::Instant;
 
 use crate::office::Office;
 
@@ -186,6 +187,119 @@ fn a_proof_is_good_for_a_day_and_dns_that_fails_takes_no_host_away() {
     });
 }
 
+/// A client of `ann` that has the host and proved it, and what its record says.
+async fn holder(office: &Office, dns: &Dns, ann: &Secret) -> (RawClient, String) {
+    let proof = add(office, "ann").await;
+    dns.set(RECORD, &[&proof]);
+    let mut client = RawClient::open_as(&office.world, ann).await;
+    client.say(HELLO);
+    client.bind(1, "http", HOST);
+    assert_eq!(client.hear().await["t"], "welcome");
+    assert_eq!(client.hear().await["t"], "bound");
+    (client, proof)
+}
+
+#[test]
+fn who_has_a_host_loses_it_when_it_is_removed_and_its_next_owner_gets_it() {
+    run(async {
+        let dns = Dns::start().await;
+        let office = Office::asking(&dns, plan()).await;
+        let (ann, bob) = (office.token_of("ann").await, office.token_of("bob").await);
+        let (mut client, _) = holder(&office, &dns, &ann).await;
+        client.bind(2, "http", "app");
+        assert_eq!(client.hear().await["t"], "bound");
+
+        let host = Name::parse(HOST).unwrap();
+        office.store.remove_domain(&host).await.unwrap();
+
+        let began = Instant::now();
+        let unbound = client.hear().await;
+        println!("from the decision to its end: {:?}", began.elapsed());
+        assert_eq!(
+            (unbound["t"].as_str(), &unbound["id"]),
+            (Some("unbound"), &1.into())
+        );
+        assert_eq!(unbound["code"], "domain_unverified");
+        assert!(
+            unbound["message"]
+                .to_string()
+                .contains("none of your account's domains")
+        );
+        assert_eq!(problem(&office.world, HOST).await, "400 foreign_host");
+        // The session goes on with its other name, and the id is free.
+        assert_eq!(office.world.names(), 1);
+        client.bind(1, "http", HOST);
+        assert_eq!(client.hear().await["code"], "domain_unverified");
+
+        let proof = add(&office, "bob").await;
+        dns.set(RECORD, &[&proof]);
+        let app = Origin::saying("bob's own").await;
+        let _bob = office.client(&bob, HOST, &app).await.unwrap();
+        let visitor = office.world.visitor(Via::PlainHttp1, HOST).await;
+        assert_eq!(visitor.get("/").await.text(), "bob's own");
+    });
+}
+
+#[test]
+fn the_user_of_a_client_is_told_why_its_host_is_gone() {
+    run(async {
+        let dns = Dns::start().await;
+        let office = Office::asking(&dns, plan()).await;
+        let ann = office.token_of("ann").await;
+        let proof = add(&office, "ann").await;
+        dns.set(RECORD, &[&proof]);
+        let app = Origin::saying("ann's own").await;
+        let client = office.client(&ann, HOST, &app).await.unwrap();
+
+        let host = Name::parse(HOST).unwrap();
+        office.store.remove_domain(&host).await.unwrap();
+
+        let ended = client.ended().await.unwrap_err();
+        assert!(matches!(ended, ClientError::NameForbidden(_)), "{ended:?}");
+        let said = ended.to_string();
+        let taken =
+            "the server has taken the name app.example.com back: the host app.example.com is none";
+        assert!(said.contains(taken), "{said}");
+    });
+}
+
+#[test]
+fn the_proof_of_a_host_is_looked_at_again_while_a_client_has_it() {
+    run(async {
+        let dns = Dns::start().await;
+        let office = Office::asking(&dns, plan()).await;
+        let ann = office.token_of("ann").await;
+        let (mut client, proof) = holder(&office, &dns, &ann).await;
+        let asked = async |statement: &str| {
+            let before = dns.questions();
+            office.tamper(statement);
+            eventually("DNS to be asked", async || dns.questions() > before).await;
+        };
+        asked("UPDATE domains SET verified = verified - 24 * 60 * 60").await;
+        let host = Name::parse(HOST).unwrap();
+        eventually("the proof to be written down", async || {
+            let domain = office.store.find_domain(&host).await.unwrap().unwrap();
+            domain.verified.unwrap().0 > UnixSeconds::now().0 - 60
+        })
+        .await;
+        // No answer takes nothing away, and a record that is gone not at once.
+        dns.is(Mood::Fails);
+        asked("UPDATE domains SET verified = verified - 365 * 24 * 60 * 60").await;
+        dns.is(Mood::Answers);
+        dns.set(RECORD, &[]);
+        asked("UPDATE domains SET verified = unixepoch() - 72 * 60 * 60 + 60").await;
+        client.bind(2, "http", "app");
+        assert_eq!(client.hear().await["t"], "bound", "nothing was lost before");
+        asked("UPDATE domains SET verified = verified - 120").await;
+        let unbound = client.hear().await;
+        assert_eq!(unbound["code"], "domain_unverified");
+        assert!(
+            unbound["message"].to_string().contains("is not there"),
+            "{unbound} {proof}"
+        );
+    });
+}
+
 #[test]
 fn a_resolver_that_says_nothing_is_not_waited_for_longer_than_5_s() {
     run(async {
@@ -194,7 +308,7 @@ fn a_resolver_that_says_nothing_is_not_waited_for_longer_than_5_s() {
         let ann = office.token_of("ann").await;
         add(&office, "ann").await;
         dns.is(Mood::Silent);
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let (code, said) = told(&office, &ann, HOST).await;
         let took = began.elapsed();
         assert_eq!(code, "unavailable");

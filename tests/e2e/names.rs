@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ngrnotok::client::ClientError;
 use ngrnotok_common::hostname::Name;
+use ngrnotok_common::secret::Secret;
 use ngrnotok_server::auth::rules::{Allowed, Rules};
 use ngrnotok_server::store::{Reserving, UnixSeconds};
 use ngrnotok_tests::origin::Origin;
@@ -11,6 +12,7 @@ use ngrnotok_tests::raw_link::{HELLO, RawClient};
 use ngrnotok_tests::visitor::Via;
 use ngrnotok_tests::world::{RunningClient, World};
 use ngrnotok_tests::{eventually, run};
+use serde_json::Value;
 
 use crate::office::Office;
 
@@ -122,6 +124,58 @@ fn a_name_that_is_reserved_while_the_server_runs_is_for_its_account_alone() {
         office.store.release_name(&shop).await.unwrap().unwrap();
         let _client = office.client(&bob, "shop", &bobs).await.unwrap();
         assert_eq!(at(&office.world, "shop").await, "bob's");
+    });
+}
+
+/// What a client hears that has a name when something is decided about it.
+async fn heard(office: &Office, token: &Secret, wanted: &str, decide: impl AsyncFnOnce()) -> Value {
+    let mut client = RawClient::open_as(&office.world, token).await;
+    client.say(HELLO);
+    client.bind(1, "http", wanted);
+    assert_eq!(client.hear().await["t"], "welcome");
+    assert_eq!(client.hear().await["t"], "bound");
+    decide().await;
+    let heard = client.hear().await;
+    assert_eq!(at(&office.world, wanted).await, "404 tunnel_not_found");
+    heard
+}
+
+#[test]
+fn who_has_a_name_loses_it_when_it_is_for_others_only() {
+    run(async {
+        let office = Office::open().await;
+        let (_ann, bob) = (office.token_of("ann").await, office.token_of("bob").await);
+        let reserve = async |wanted: &str, account: &str| {
+            let (wanted, now) = (name(wanted), UnixSeconds::now());
+            let reserving = office.store.reserve_name(&wanted, account, now).await;
+            assert!(matches!(reserving.unwrap(), Reserving::Done(_)));
+        };
+        let shop = async || reserve("shop", "ann").await;
+        let unbound = heard(&office, &bob, "shop", shop).await;
+        assert_eq!(
+            (&unbound["t"], &unbound["id"]),
+            (&"unbound".into(), &1.into())
+        );
+        assert_eq!(unbound["code"], "name_reserved");
+        let said = unbound["message"].as_str().unwrap();
+        assert_eq!(said, "the name shop is reserved for another account");
+
+        // What an account had by a reservation alone.
+        reserve("admin", "bob").await;
+        let release = async || drop(office.store.release_name(&name("admin")).await.unwrap());
+        let unbound = heard(&office, &bob, "admin", release).await;
+        assert_eq!(unbound["code"], "name_forbidden", "{unbound}");
+
+        // What a token had because it lists it.
+        let listed = Rules {
+            names: Allowed::only(["www", "*"]),
+            ..Rules::default()
+        };
+        let listed = office.token(listed).await;
+        let unlist =
+            async || office.tamper("UPDATE tokens SET names = '*' WHERE names IS NOT NULL");
+        let unbound = heard(&office, &listed, "www", unlist).await;
+        assert_eq!(unbound["code"], "name_forbidden", "{unbound}");
     });
 }
 

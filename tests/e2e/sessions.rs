@@ -616,3 +616,26 @@ fn of_one_token_a_bounded_number_of_lost_sessions_is_kept() {
         eventually("the rest to be given up", async || world.names() == 3).await;
     });
 }
+
+#[test]
+fn a_session_without_names_ends_with_its_link_and_takes_nobodys_place() {
+    run(async {
+        let plan = World::plan().server(|config| config.most_away = NonZeroU32::MIN);
+        let world = plan.start().await;
+        let (nameless, welcome) = welcomed(&world).await;
+        drop(nameless);
+        eventually("a session of that id to be gone", async || {
+            let mut guest = RawClient::open(&world).await;
+            guest.come_back(&welcome, true);
+            guest.hear().await["code"] == "no_session"
+        })
+        .await;
+        // There is one place for those who are away, and it is free.
+        drop(RawClient::bound(&world, "app").await);
+        eventually("the loss to be seen", async || {
+            world.open_links("app") == Some(0)
+        })
+        .await;
+        assert_eq!(world.names(), 1);
+    });
+}

@@ -74,10 +74,17 @@ impl Server {
             patience: Duration::from_secs(5),
             most_away: NonZeroU32::new(1024).expect("not zero"),
         };
+        let names = Names::new(Some(store.clone()), names);
         let gate = Arc::new(Gate {
             auth: Auth::new(Some(store.clone()), Anonymous::Never),
-            names: Names::new(Some(store.clone()), names),
-            sessions: Sessions::new(registry.clone(), keeping, tasks.clone(), stop.clone()),
+            names: names.clone(),
+            sessions: Sessions::new(
+                registry.clone(),
+                names,
+                keeping,
+                tasks.clone(),
+                stop.clone(),
+            ),
             tls: Arc::clone(&TLS),
             region: None,
             urls: PublicUrls::new(DOMAIN, Some(Scheme::Https), None, &[], &[]),

@@ -214,6 +214,24 @@ impl<'a> Binds<'a> {
         Ok(())
     }
 
+    /// Notes that the server has taken a name back. If asking again cannot help, that ends the client as a
+    /// refusal does.
+    pub(super) fn unbound(
+        &mut self,
+        id: TunnelId,
+        code: RefusalCode,
+        message: &str,
+    ) -> Result<(), SessionError> {
+        // We may have given it back in the same moment.
+        let Some(asked) = self.asked.get(&id) else {
+            return Ok(());
+        };
+        self.checks.end(id);
+        let name = &asked.tunnel.name;
+        let message = format!("the server has taken the name {name} back: {message}");
+        self.refused(id, code, message, false)
+    }
+
     /// What visitors can reach and what not, once everything is answered. What is refused is asked for
     /// again after a while, longer each time.
     ///

@@ -158,12 +158,13 @@ pub(super) async fn converse(
             }
             Some(ServerMessage::Refused { id, code, message }) => {
                 if let Err(refusal) = binds.refused(id, code, message, role.is_first_try) {
-                    // This ends the client. The names that it did get are free again at once, for a
-                    // next try with other wishes.
-                    writer.send(&ClientMessage::Bye).await?;
-                    writer.finish()?;
-                    client.comeback.forget();
-                    return Err(refusal);
+                    return give_up(refusal, writer, client).await;
+                }
+                settle(&mut binds, client, role)?;
+            }
+            Some(ServerMessage::Unbound { id, code, message }) => {
+                if let Err(refusal) = binds.unbound(id, code, &message) {
+                    return give_up(refusal, writer, client).await;
                 }
                 settle(&mut binds, client, role)?;
             }
@@ -201,6 +202,19 @@ pub(super) async fn converse(
             None => return Ok(Farewell::Theirs),
         }
     }
+}
+
+/// Says goodbye because of a refusal that ends the client. The names that it did get are free again at once,
+/// for a next try with other wishes.
+async fn give_up(
+    refusal: SessionError,
+    mut writer: Writer<ClientMessage>,
+    client: &Shared,
+) -> Result<Farewell, SessionError> {
+    writer.send(&ClientMessage::Bye).await?;
+    writer.finish()?;
+    client.comeback.forget();
+    Err(refusal)
 }
 
 /// Tells what visitors can reach, once every name has its answer.

@@ -117,6 +117,16 @@ pub enum ServerMessage {
         /// Why, and what to do, for people.
         message: String,
     },
+    /// The server takes a name back that was `bound`: the account may not have it any more. No new requests
+    /// come for it; open ones go on.
+    Unbound {
+        /// The id of the `bind`.
+        id: TunnelId,
+        /// Why, for programs.
+        code: RefusalCode,
+        /// Why, and what to do, for people.
+        message: String,
+    },
     /// The server is about to stop, or wants this link replaced: the client opens another one now.
     /// This one ends when its open streams are done, or after `seconds`.
     Drain {

@@ -7,17 +7,20 @@ use ngrnotok_common::hostname::Name;
 use ngrnotok_common::protocol::cause::{Limit, LimitName};
 use ngrnotok_common::protocol::control::StopCode;
 use thiserror::Error;
+use tokio::sync::watch;
 
 use super::live::{LiveToken, Standing};
 use super::rules::Allowed;
 use super::token::TokenId;
-use crate::session::{Counted, Limits};
+use crate::session::{Count, Counted, Limits};
 
 /// On whose behalf a session runs, and what it may do. It is asked at the login, at every bind, and all
 /// the time whether it still holds ([`Grant::ended`]).
 #[derive(Debug)]
 pub struct Grant {
     token: Arc<LiveToken>,
+    /// The count of kept sessions of the same host, for those without a token.
+    strangers: Option<Arc<Count>>,
     /// What was bound under it.
     bound: Arc<Mutex<Vec<Tunnel>>>,
 }
@@ -35,6 +38,19 @@ pub struct Bound {
     among: Arc<Mutex<Vec<Tunnel>>>,
     _counted: Counted,
 }
+
+/// A session that is kept without a link; no longer one when dropped.
+#[derive(Debug)]
+pub struct Away {
+    _of_host: Option<Counted>,
+    _of_token: Counted,
+}
+
+/// Sessions that are kept for clients without a token, of one address (IPv6: one /64).
+const STRANGERS_OF_ONE_HOST: NonZeroU32 = NonZeroU32::new(64).expect("not zero");
+
+/// The same of all addresses together.
+const STRANGERS: NonZeroU32 = NonZeroU32::new(16_384).expect("not zero");
 
 /// What a token is not for.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -73,7 +89,15 @@ impl Grant {
     pub(super) fn new(token: Arc<LiveToken>) -> Self {
         Self {
             token,
+            strangers: None,
             bound: Arc::default(),
+        }
+    }
+
+    pub(super) fn of_stranger(nobody: Arc<LiveToken>, away: Arc<Count>) -> Self {
+        Self {
+            strangers: Some(away),
+            ..Self::new(nobody)
         }
     }
 
@@ -128,9 +152,20 @@ impl Grant {
         self.token.links.add()
     }
 
-    /// One more session without a link, as long as the answer lives; `None` if there are `most` already.
-    pub fn away(&self, most: NonZeroU32) -> Option<Counted> {
-        self.token.away.take(Some(most))
+    /// One more session that is kept without a link, as long as the answer lives. `None` if there are too
+    /// many already: `most` of one token; of those without a token 64 of one host, and 16,384 of all.
+    pub fn away(&self, most: NonZeroU32) -> Option<Away> {
+        let (of_host, most) = match &self.strangers {
+            None => (None, most),
+            Some(away) => {
+                let counted = away.take(Some(STRANGERS_OF_ONE_HOST.min(most)))?;
+                (Some(counted), STRANGERS)
+            }
+        };
+        Some(Away {
+            _of_host: of_host,
+            _of_token: self.token.away.take(Some(most))?,
+        })
     }
 
     /// One more tunnel, as long as the answer lives.
@@ -172,6 +207,11 @@ impl Grant {
         });
         drop(waited.await);
         stop.expect("we hold the token, and with it the other end")
+    }
+
+    /// Changes with what the token is good for.
+    pub(crate) fn changes(&self) -> watch::Receiver<Standing> {
+        self.token.standing.subscribe()
     }
 
     fn objection(&self, standing: &Standing) -> Option<Stop> {

@@ -67,14 +67,14 @@ pub(super) struct LiveToken {
     pub(super) standing: watch::Sender<Standing>,
     pub(super) limits: Arc<Limits>,
     pub(super) links: Count,
-    /// Sessions without a link.
+    /// Sessions without a link that are kept.
     pub(super) away: Count,
     pub(super) tunnels: Count,
 }
 
 /// What a token is good for now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     pub(super) rules: Rules,
     pub(super) expires: Option<UnixSeconds>,
     /// It is good for nothing any more, and will not be again.

@@ -9,6 +9,7 @@ mod grant;
 mod last_used;
 mod live;
 pub mod rules;
+mod strangers;
 pub mod token;
 mod watch;
 
@@ -25,6 +26,7 @@ pub use self::create::{CreateTokenError, NewToken, create_token};
 pub use self::grant::{Bound, Forbidden, Grant, Stop};
 use self::last_used::LastUsed;
 use self::live::{LiveToken, LiveTokens};
+use self::strangers::Strangers;
 use self::token::{Token, TokenHash, TokenId};
 use crate::store::{Revoked, Store, StoreError, UnixSeconds};
 
@@ -34,6 +36,7 @@ pub struct Auth {
     store: Option<Store>,
     anonymous: Anonymous,
     nobody: Arc<LiveToken>,
+    strangers: Arc<Strangers>,
     live: LiveTokens,
     failures: Arc<Mutex<Failures>>,
     last_used: LastUsed,
@@ -96,6 +99,7 @@ impl Auth {
             store,
             anonymous,
             nobody: Arc::new(LiveToken::nobody(Arc::from(ANONYMOUS))),
+            strangers: Arc::default(),
             live: LiveTokens::default(),
             failures: Arc::default(),
             last_used: LastUsed::default(),
@@ -129,7 +133,7 @@ impl Auth {
         now: UnixSeconds,
     ) -> Result<Grant, AuthError> {
         let Some(text) = token else {
-            return self.admit_anonymous().await;
+            return self.admit_anonymous(address).await;
         };
         if self.failures().must_wait(address) {
             tokio::time::sleep(failures::WAIT).await;
@@ -173,7 +177,7 @@ impl Auth {
         Ok(Grant::new(self.live.join(&row)))
     }
 
-    async fn admit_anonymous(&self) -> Result<Grant, AuthError> {
+    async fn admit_anonymous(&self, address: IpAddr) -> Result<Grant, AuthError> {
         let welcome = match (self.anonymous, &self.store) {
             (Anonymous::Never, _) => false,
             (Anonymous::Always, _) | (Anonymous::WhileNoTokenExists, None) => true,
@@ -182,7 +186,8 @@ impl Auth {
         if !welcome {
             return Err(AuthError::TokenMissing);
         }
-        Ok(Grant::new(Arc::clone(&self.nobody)))
+        let nobody = Arc::clone(&self.nobody);
+        Ok(Grant::of_stranger(nobody, self.strangers.away(address)))
     }
 
     fn failures(&self) -> MutexGuard<'_, Failures> {
@@ -206,6 +211,7 @@ const ANONYMOUS: &str = "anonymous";
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::num::NonZeroU32;
     use std::time::Duration;
 
     use ngrnotok_common::hostname::Name;
@@ -318,6 +324,40 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[tokio::test]
+    async fn strangers_who_are_away_are_counted_by_host() {
+        let auth = Auth::new(None, Anonymous::Always);
+        let most = NonZeroU32::new(1024).unwrap();
+        let from = async |address: &str| auth.admit(None, address.parse().unwrap()).await.unwrap();
+        let mut flood = Vec::new();
+        for n in 0..1100 {
+            // One host has many addresses of IPv6.
+            let grant = from(&format!("2001:db8:0:1::{n:x}")).await;
+            flood.extend(grant.away(most).map(|away| (grant, away)));
+        }
+        assert_eq!(flood.len(), 64);
+        assert!(from("2001:db8:0:1::").await.away(most).is_none());
+        assert!(from("2001:db8:0:2::1").await.away(most).is_some());
+        assert!(from("192.0.2.1").await.away(most).is_some());
+        flood.pop();
+        assert!(from("2001:db8:0:1::").await.away(most).is_some());
+    }
+
+    #[tokio::test]
+    async fn whoever_has_many_hosts_does_not_fill_the_server() {
+        let auth = Auth::new(None, Anonymous::Always);
+        let most = NonZeroU32::new(1024).unwrap();
+        let mut flood = Vec::new();
+        for n in 0..300_u32 {
+            let address = Ipv4Addr::from(n).into();
+            let grant = auth.admit(None, address).await.unwrap();
+            let away: Vec<_> = (0..100).map_while(|_| grant.away(most)).collect();
+            flood.push((grant, away));
+        }
+        let away: usize = flood.iter().map(|(_, away)| away.len()).sum();
+        assert_eq!(away, 16_384);
     }
 
     #[tokio::test]

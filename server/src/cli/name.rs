@@ -9,7 +9,7 @@ use super::Label;
 pub enum NameCommand {
     /// Keep a name for an account, for good; no other account gets it from now on
     #[command(after_help = "\
-It works while the server runs. A client of another account that has the name keeps it until it leaves.\n\n\
+It works while the server runs. A client of another account that has the name loses it within a second.\n\n\
 Example:\n  \
 ngrnotok-server name reserve shop --account ann")]
     Reserve {

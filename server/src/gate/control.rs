@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::Gate;
-use super::sessions::{BindError, Opened};
+use super::sessions::{BindError, Lost, Opened};
 use crate::auth::Forbidden;
 use crate::names::NameRefused;
 use crate::urls::Scheme;
@@ -100,6 +100,11 @@ async fn talk(
                 Some(_) => {}
                 None => return Ok(End::ClientRetired),
             },
+            (id, lost) = session.loses(&bound) => {
+                bound.remove(&id);
+                let Lost { code, message } = lost;
+                writer.send(&ServerMessage::Unbound { id, code, message }).await?;
+            }
             () = &mut drain, if !told_to_leave => {
                 told_to_leave = true;
                 let seconds = gate.drain_limit.as_secs();
@@ -232,15 +237,7 @@ impl Refusal {
                 Forbidden::Kind { .. } => RefusalCode::KindForbidden,
                 Forbidden::TooMany(_) => RefusalCode::OverLimit,
             },
-            Self::Name(NameRefused::Denied { .. }) => RefusalCode::NameForbidden,
-            Self::Name(NameRefused::Reserved(_)) => RefusalCode::NameReserved,
-            Self::Name(NameRefused::Held { .. }) => RefusalCode::NameHeld,
-            Self::Name(NameRefused::ForeignDomain(_) | NameRefused::Unverified { .. }) => {
-                RefusalCode::DomainUnverified
-            }
-            Self::Name(NameRefused::DnsSilent(_) | NameRefused::Unavailable(_)) => {
-                RefusalCode::Unavailable
-            }
+            Self::Name(refused) => refused.code(),
         })
     }
 }

@@ -4,6 +4,8 @@
 //! time, and whoever proves to be the owner gets them back at once, also from a link that is dead and does
 //! not know it yet.
 
+mod rights;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
@@ -24,8 +26,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+pub(super) use self::rights::Lost;
+use self::rights::Rights;
 use crate::auth::{Bound, Forbidden, Grant};
-use crate::names::Hold;
+use crate::names::{Hold, Names};
 use crate::registry::{Claim, NameTaken, Registry, Route, Terms};
 use crate::session::{Arrival, Attached, Link, Session};
 
@@ -40,6 +44,7 @@ const MAX_LINKS: usize = 64;
 pub struct Sessions {
     live: Arc<DashMap<SessionId, Arc<Owned>>>,
     registry: Registry,
+    names: Names,
     keeping: Keeping,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -66,6 +71,7 @@ pub(super) struct Owned {
     /// and nothing between. Links take each other's places under it, so that one that has been replaced can
     /// do nothing to the session of its successor.
     names: Mutex<Option<HashMap<Name, Held>>>,
+    rights: Rights,
     left: CancellationToken,
 }
 
@@ -136,10 +142,11 @@ pub(super) enum BindError {
 }
 
 impl Sessions {
-    /// No sessions yet. Names are claimed in `registry`. What runs for a session is one of `tasks` and ends
+    /// No sessions yet. Names are claimed in `registry`, for as long as `names` says. What runs for a session is one of `tasks` and ends
     /// with `stop`.
     pub fn new(
         registry: Registry,
+        names: Names,
         keeping: Keeping,
         tasks: TaskTracker,
         stop: CancellationToken,
@@ -147,6 +154,7 @@ impl Sessions {
         Self {
             live: Arc::default(),
             registry,
+            names,
             keeping,
             tasks,
             stop,
@@ -187,6 +195,7 @@ impl Sessions {
                 turn: resume.and_then(|resume| resume.turn).unwrap_or(0),
             }),
             names: Mutex::new(Some(HashMap::new())),
+            rights: Rights::default(),
             left: CancellationToken::new(),
         });
         place.insert(Arc::clone(&owned));
@@ -264,6 +273,10 @@ impl Sessions {
             true => (Arrival::Joins, None),
             false => (Arrival::Replaces, Some(right.renew(resume, binding))),
         };
+        if arrival == Arrival::Replaces {
+            // Those who come back ask for their names again, and hear it then.
+            owned.rights.forget();
+        }
         let link = owned.session.attach(link, arrival, counted);
         drop((names, right));
         Ok(Opened {
@@ -280,6 +293,7 @@ impl Sessions {
         let session = &owned.session;
         let over = async {
             tokio::select! {
+                never = owned.review(&self.names) => match never {},
                 stop = owned.grant.ended() => {
                     info!(session = %session.id(), why = stop.message, "session stopped");
                 }
@@ -293,8 +307,14 @@ impl Sessions {
                 () = session.becomes(false) => {}
                 () = &mut over => break,
             }
-            // Whoever opens links only to lose them must not fill this server with what nobody will use.
-            if let Some(_away) = owned.grant.away(self.keeping.most_away) {
+            // Whoever opens links only to lose them must not fill this server with what nobody will use. Without
+            // names there is nothing to come back to.
+            let has_names = owned
+                .names()
+                .as_ref()
+                .is_some_and(|names| !names.is_empty());
+            let away = || owned.grant.away(self.keeping.most_away);
+            if let Some(_away) = has_names.then(away).flatten() {
                 tokio::select! {
                     () = session.becomes(true) => continue,
                     () = sleep(self.keeping.grace) => {}
@@ -399,6 +419,7 @@ impl Opened {
             _bound: bound,
             _hold: hold,
         };
+        owned.rights.claimed(&name);
         names.insert(name, held);
         Ok(())
     }

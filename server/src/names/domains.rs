@@ -1,8 +1,8 @@
 //! Whole hosts, which accounts have to prove to be their own: by a TXT record, which only the owner of
 //! a domain can set.
 //!
-//! A proof is good for a day. Then DNS is asked again, by the next client that wants the host. If nobody
-//! answers, the account keeps it: an outage of DNS must not take tunnels down. If the record is gone, the
+//! A proof is good for a day. Then DNS is asked again, for who uses the host or by the next client that wants
+//! it. If nobody answers, the account keeps it: an outage of DNS must not take tunnels down. If the record is gone, the
 //! account keeps it for three days after it was last seen, so that a mistake can be mended.
 
 use std::time::Duration;
@@ -92,6 +92,12 @@ async fn verify_at(
     Ok(store.note_domain_verified(domain, now).await?)
 }
 
+/// Whether the record of a host was seen so short a while ago that DNS need not be asked.
+pub(super) fn is_fresh(domain: &Domain, now: UnixSeconds) -> bool {
+    let age = domain.verified.map(|at| now.0.abs_diff(at.0));
+    age.is_some_and(|age| age < GOOD_FOR.as_secs())
+}
+
 /// Whether an account may have a host now; `false` if it is none of its domains.
 pub(super) async fn is_verified(
     store: &Store,
@@ -104,10 +110,10 @@ pub(super) async fn is_verified(
     let Some(domain) = domain.filter(|domain| *domain.account == *account) else {
         return Ok(false);
     };
-    let age = domain.verified.map(|at| now.0.abs_diff(at.0));
-    if age.is_some_and(|age| age < GOOD_FOR.as_secs()) {
+    if is_fresh(&domain, now) {
         return Ok(true);
     }
+    let age = domain.verified.map(|at| now.0.abs_diff(at.0));
     let kept = match verify_at(store, dns, &domain, now).await {
         Ok(()) => return Ok(true),
         // It was seen: that the next one must look again is no reason to refuse this one.

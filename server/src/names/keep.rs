@@ -1,4 +1,4 @@
-//! What goes on while names are used: writing down that they are, and looking which hosts there are.
+//! What goes on while names are used: writing down that they are, and looking what the operator decides.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -7,13 +7,14 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
-use super::Names;
+use super::{Known, Names};
 use crate::registry::Registry;
 use crate::store::{Store, StoreError, UnixSeconds};
 
 impl Names {
     /// Writes down which names are used and which no longer are, forgets those that nobody is held back
-    /// from any more, and tells the registry which hosts there are. Never resolves; belongs beside the
+    /// from any more, tells the registry which hosts there are, and sees what the operator decides about names
+    /// within 200 ms. Never resolves; belongs beside the
     /// shards and not on one, like all that works with the store. Names that are used when this is dropped
     /// stay written ahead: their clients come back to the next server.
     ///
@@ -24,7 +25,7 @@ impl Names {
         };
         let both = tokio::join!(
             self.keep_held(store, registry),
-            keep_expected(store, registry)
+            self.keep_known(store, registry)
         );
         both.0
     }
@@ -59,31 +60,38 @@ impl Names {
     }
 }
 
-/// How often to look for changes of hosts: 1 s. It costs some microseconds.
-const EVERY: Duration = Duration::from_secs(1);
+/// How often to look for changes: 200 ms. It costs some microseconds.
+const EVERY: Duration = Duration::from_millis(200);
 
-async fn keep_expected(store: &Store, registry: &Registry) -> Infallible {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known = None;
-    loop {
-        ticks.tick().await;
-        let expected = async {
-            let version = store.version().await?;
-            if known != Some(version) {
-                let domains = store.list_domains().await?;
-                let verified = domains.iter().filter(|domain| domain.verified.is_some());
-                registry.expect(verified.map(|domain| domain.host.as_str().into()).collect());
-                known = Some(version);
+impl Names {
+    async fn keep_known(&self, store: &Store, registry: &Registry) -> Infallible {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = None;
+        loop {
+            ticks.tick().await;
+            let known = async {
+                let version = store.version().await?;
+                if seen != Some(version) {
+                    let known = Known::read(store).await?;
+                    registry.expect(known.verified());
+                    self.known.send_if_modified(|before| {
+                        let changes = *before != known;
+                        *before = known;
+                        changes
+                    });
+                    seen = Some(version);
+                }
+                Ok::<_, StoreError>(())
+            };
+            // Others say so when the store fails. What is used goes on: a failing disk must not take every
+            // tunnel down.
+            if let Err(error) = known.await {
+                debug!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot see what is decided about names"
+                );
             }
-            Ok::<_, StoreError>(())
-        };
-        // Others say so when the store fails; here it only makes an error page less exact.
-        if let Err(error) = expected.await {
-            debug!(
-                error = &error as &dyn std::error::Error,
-                "cannot see which hosts there are"
-            );
         }
     }
 }

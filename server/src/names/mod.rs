@@ -7,7 +7,8 @@
 //! sent to it.
 //!
 //! [`Names::take`] is asked at every bind, once the token has agreed and nobody is seen to have the name.
-//! What it gives, a [`Hold`], lives as long as the name is used. What is held is written ahead, so that
+//! While the name is used, [`Names::is_in_doubt`] tells cheaply when the answer may be another one now, and
+//! [`Names::check`] gives that answer. The [`Hold`] on a name lives as long as it is used. What is held is written ahead, so that
 //! it is held after a `kill -9`, too, and so that thousands who come back at once need not write at all;
 //! [`Names::keep`] does the rest.
 
@@ -16,19 +17,22 @@ pub mod dns;
 pub mod domains;
 mod hold;
 mod keep;
+mod known;
 mod refused;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ngrnotok_common::hostname::Name;
+use tokio::sync::watch;
 use tracing::warn;
 
 use self::denied::Denied;
 use self::dns::Dns;
-use self::domains::{NotVerified, is_verified};
+use self::domains::{NotVerified, is_fresh, is_verified};
 pub use self::hold::Hold;
 use self::hold::Released;
+pub use self::known::Known;
 pub use self::refused::{NameRefused, TimeLeft};
 use crate::auth::Grant;
 use crate::store::{NameUse, Store, UnixSeconds};
@@ -41,6 +45,8 @@ pub struct Names {
     hold: Duration,
     dns: Dns,
     released: Arc<Released>,
+    /// What the store says, as it was a moment ago.
+    known: watch::Sender<Known>,
 }
 
 /// What the operator says about names.
@@ -79,6 +85,7 @@ impl Names {
             hold,
             dns,
             released: Arc::default(),
+            known: watch::Sender::default(),
         }
     }
 
@@ -118,20 +125,7 @@ impl Names {
             Some(store) => store.find_name(name).await?,
             None => Default::default(),
         };
-        let is_reserved = match known.reserved_for {
-            Some(owner) if owner == *account => true,
-            Some(_) => return Err(NameRefused::Reserved(name.clone())),
-            None => false,
-        };
-        if !is_reserved
-            && !grant.lists(name)
-            && let Some(word) = self.denied.find(name.as_str())
-        {
-            return Err(NameRefused::Denied {
-                name: name.clone(),
-                word: word.into(),
-            });
-        }
+        let is_reserved = self.admit_label(grant, name, known.reserved_for.as_deref())?;
         let Some(store) = self.store.as_ref().filter(|_| !self.hold.is_zero()) else {
             return Ok(None);
         };
@@ -167,6 +161,75 @@ impl Names {
             }
         }
         Ok(Some(self.released.hold(name, account)))
+    }
+
+    /// Whether an account may have a label, as far as nobody uses it: `true` if it is reserved for it.
+    fn admit_label(
+        &self,
+        grant: &Grant,
+        name: &Name,
+        reserved_for: Option<&str>,
+    ) -> Result<bool, NameRefused> {
+        match reserved_for {
+            Some(owner) if owner == &**grant.account() => return Ok(true),
+            Some(_) => return Err(NameRefused::Reserved(name.clone())),
+            None => {}
+        }
+        if !grant.lists(name)
+            && let Some(word) = self.denied.find(name.as_str())
+        {
+            return Err(NameRefused::Denied {
+                name: name.clone(),
+                word: word.into(),
+            });
+        }
+        Ok(false)
+    }
+
+    /// Changes whenever the operator has decided something about names.
+    pub(crate) fn changes(&self) -> watch::Receiver<Known> {
+        self.known.subscribe()
+    }
+
+    /// Whether somebody who uses a name should be [checked](Names::check), because what allowed it may
+    /// hold no longer. Asks nobody.
+    pub(crate) fn is_in_doubt(&self, grant: &Grant, name: &Name) -> bool {
+        if self.store.is_none() {
+            return false;
+        }
+        let known = self.known.borrow();
+        if !name.is_host() {
+            let reserved_for = known.reserved_for(name);
+            return self.admit_label(grant, name, reserved_for).is_err();
+        }
+        known.host(name).is_none_or(|domain| {
+            domain.account != *grant.account() || !is_fresh(domain, UnixSeconds::now())
+        })
+    }
+
+    /// Whether somebody who uses a name may go on. As long as that cannot be found out, it may.
+    ///
+    /// Takes 5 s at most, if DNS has to be asked. Cancel safety: safe.
+    ///
+    /// # Errors
+    ///
+    /// When the account may not have it any more.
+    pub(crate) async fn check(&self, grant: &Grant, name: &Name) -> Result<(), NameRefused> {
+        let checked = match (&self.store, name.is_host()) {
+            (_, true) => self.admit_host(grant, name, UnixSeconds::now()).await,
+            (Some(store), false) => match store.find_name(name).await {
+                Ok(known) => {
+                    let reserved_for = known.reserved_for.as_deref();
+                    self.admit_label(grant, name, reserved_for).map(drop)
+                }
+                Err(error) => Err(error.into()),
+            },
+            (None, false) => Ok(()),
+        };
+        match checked {
+            Err(NameRefused::Unavailable(_) | NameRefused::DnsSilent(_)) => Ok(()),
+            checked => checked,
+        }
     }
 
     async fn admit_host(

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use ngrnotok_common::hostname::Name;
+use ngrnotok_common::protocol::control::RefusalCode;
 use thiserror::Error;
 
 use super::domains::WrongRecord;
@@ -53,6 +54,19 @@ pub enum NameRefused {
     /// The store could not be asked.
     #[error("the server cannot look up names now: try again")]
     Unavailable(#[from] StoreError),
+}
+
+impl NameRefused {
+    /// The same for programs.
+    pub(crate) fn code(&self) -> RefusalCode {
+        match self {
+            Self::Denied { .. } => RefusalCode::NameForbidden,
+            Self::Reserved(_) => RefusalCode::NameReserved,
+            Self::Held { .. } => RefusalCode::NameHeld,
+            Self::ForeignDomain(_) | Self::Unverified { .. } => RefusalCode::DomainUnverified,
+            Self::DnsSilent(_) | Self::Unavailable(_) => RefusalCode::Unavailable,
+        }
+    }
 }
 
 fn alike(name: &Name, word: &str) -> String {

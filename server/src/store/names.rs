@@ -1,5 +1,6 @@
 //! Names that are kept for accounts: by the operator's word, or because they were used.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ngrnotok_common::hostname::Name;
@@ -230,6 +231,23 @@ impl Store {
             };
             transaction.commit()?;
             Ok(Some((kept, left)))
+        })
+        .await
+    }
+
+    /// All names that are reserved, and the accounts that they are for.
+    ///
+    /// # Errors
+    ///
+    /// When SQLite cannot read.
+    pub(crate) async fn list_reserved(&self) -> Result<HashMap<Box<str>, Arc<str>>, StoreError> {
+        self.read("list the reserved names in", |db| {
+            db.prepare_cached(
+                "SELECT reserved_names.name, accounts.name FROM reserved_names
+                 JOIN accounts ON accounts.id = reserved_names.account_id",
+            )?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect()
         })
         .await
     }
