@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, ClientError, Config};
+use crate::local::Target;
 use crate::output::{self, Form, Opening};
 use crate::resend::Edit;
 use crate::tui::{self, Screen};
@@ -67,37 +68,41 @@ pub enum FaceError {
 pub async fn run(config: Config, face: Face) -> Result<(), FaceError> {
     let interrupts = watch::Sender::new(0);
     let (once, twice) = (interrupted(&interrupts, 1), interrupted(&interrupts, 2));
+    let client = Client::new(config)?;
     tokio::select! {
-        ended = show(config, face, interrupts, once) => ended,
+        ended = show(client, face, interrupts, once) => ended,
         () = twice => Ok(()),
         never = orphans::reap(None) => match never {},
     }
 }
 
-/// Runs a client until `stop`, beside a program that has the terminal.
+/// Runs a client until `stop`, beside a program that has the terminal. Its first tunnel leads to whichever of
+/// the `targets` came last.
 pub async fn run_beside(
     config: Config,
+    targets: watch::Receiver<Target>,
     face: Face,
     stop: impl Future<Output = ()>,
 ) -> Result<(), FaceError> {
+    let name = config.tunnels[0].name.clone();
+    let client = Client::new(config)?;
+    let lead = client.opener().lead(name, targets);
     let showing = face.showing.as_lines();
-    show(
-        config,
-        Face { showing, ..face },
-        watch::Sender::new(0),
-        stop,
-    )
-    .await
+    let face = Face { showing, ..face };
+    let mut shown = pin!(show(client, face, watch::Sender::new(0), stop));
+    tokio::select! {
+        ended = &mut shown => ended,
+        () = lead => shown.await,
+    }
 }
 
 /// The panel notes Ctrl-C in `interrupts`.
 async fn show(
-    config: Config,
+    mut client: Client,
     face: Face,
     interrupts: watch::Sender<u32>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), FaceError> {
-    let mut client = Client::new(config)?;
     let requests = client.take_requests().expect("taken once");
     let (status, recorder) = (client.status(), client.recorder());
     let (connections, resender) = (client.connections(), client.resender());

@@ -21,6 +21,7 @@
 pub mod ask;
 mod backoff;
 pub mod beside;
+mod browser;
 pub mod cli;
 pub mod client;
 mod comeback;
@@ -42,6 +43,7 @@ mod ports;
 pub mod proxy;
 pub mod requests;
 pub mod resend;
+mod secrets;
 mod session;
 pub mod settings;
 pub mod status;

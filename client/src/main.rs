@@ -247,10 +247,15 @@ async fn run_command(named: Option<PathBuf>, mut args: Run) -> Result<u8, Failur
     let note = |text: String| complain(&format!("ngrnotok: {text}"));
     // The command has the terminal; a panel would write over what it says.
     let beside = |config, face| {
-        beside::run(config, plan, &note, move |config, stop| async move {
-            let stop = stop.cancelled_owned();
-            Ok(face::run_beside(config, face, stop).await?)
-        })
+        beside::run(
+            config,
+            plan,
+            &note,
+            move |config, targets, stop| async move {
+                let stop = stop.cancelled_owned();
+                Ok(face::run_beside(config, targets, face, stop).await?)
+            },
+        )
     };
     serve(&wishes, vec![(None, tunnel)], public, beside).await
 }

@@ -8,9 +8,10 @@ use ngrnotok_common::id::TunnelId;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
+use tracing::warn;
 
 use crate::client::{Shared, Tunnel};
-use crate::local::LocalError;
+use crate::local::{LocalError, Target};
 use crate::status::{OnlineTunnel, State, Status};
 use crate::tunnels::Served;
 
@@ -107,6 +108,22 @@ impl Opener {
             url,
             target,
         })
+    }
+
+    /// Leads a tunnel to each target that comes, until there is none with this name; open requests go on where
+    /// they are. Cancel safety: safe.
+    pub(crate) async fn lead(self, name: Name, mut targets: watch::Receiver<Target>) {
+        while targets.changed().await.is_ok() {
+            let target = targets.borrow_and_update().clone();
+            let Some(client) = self.client.upgrade() else {
+                return;
+            };
+            match client.tunnels.lead(&name, target, &client.tasks) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => warn!(%error, "the tunnel stays where it leads"),
+            }
+        }
     }
 
     /// Closes a tunnel, also one that the client was started with: its name is given back, and open requests

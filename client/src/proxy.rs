@@ -1,11 +1,12 @@
 //! The proxy on the way to the server, if there is one: what the user says, or the environment.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use ngrnotok_common::hostname::HostPort;
+use ngrnotok_common::hostname::{HostPort, is_localhost};
 use ngrnotok_common::secret::Secret;
 use thiserror::Error;
 
@@ -63,6 +64,12 @@ pub enum InvalidProxy {
          socks5h:// (the proxy resolves names). To do without one use --proxy none"
     )]
     Kind(&'static str),
+    /// Its user or password ends its host.
+    #[error(
+        "{0} has a /, ? or # in its user or password, where a URL ends; \
+         write them as %2F, %3F and %23 there"
+    )]
+    Unescaped(&'static str),
     /// SOCKS5 has one byte for each length (RFC 1929).
     #[error("{0} has credentials that SOCKS5 cannot carry: user and password have 1 to 255 bytes")]
     Credentials(&'static str),
@@ -132,6 +139,7 @@ impl Wish {
 pub fn choose(
     wish: Option<&Wish>,
     host: &str,
+    port: u16,
     env: impl Fn(&str) -> Option<Secret>,
 ) -> Result<Option<Proxy>, InvalidProxy> {
     if let Some(wish) = wish {
@@ -143,7 +151,7 @@ pub fn choose(
         Some((value, name))
     };
     let exceptions = || EXCEPTIONS.into_iter().find_map(set);
-    if is_here(host) || exceptions().is_some_and(|(list, _)| is_in(&list, host)) {
+    if is_here(host) || exceptions().is_some_and(|(list, _)| is_in(&list, host, port)) {
         return Ok(None);
     }
     let found = VARIABLES.into_iter().find_map(set);
@@ -157,22 +165,17 @@ fn is_here(host: &str) -> bool {
         host: host.into(),
         port: None,
     };
-    named.is_loopback() || host.ends_with(".localhost")
+    named.is_loopback() || is_localhost(host)
 }
 
-/// Whether a NO_PROXY list has the host. The matcher knows names with all that is below them, addresses
+/// Whether a NO_PROXY list has the server. The matcher knows names with all that is below them, addresses
 /// and networks; what it takes in another way than other programs is put into its words before.
-fn is_in(list: &Secret, host: &str) -> bool {
-    let entries: Vec<&str> = list
-        .expose()
-        .split([',', ' '])
-        .map(|entry| {
-            entry
-                .strip_prefix('*')
-                .filter(|rest| rest.starts_with('.'))
-                .unwrap_or(entry)
-        })
-        .collect();
+fn is_in(list: &Secret, host: &str, port: u16) -> bool {
+    let entries = list.expose().split([',', ' ']).filter_map(|entry| {
+        let (name, of_port) = exception(entry);
+        of_port.is_none_or(|of| of == port).then_some(name)
+    });
+    let entries: Vec<&str> = entries.collect();
     let host = match host.contains(':') {
         true => format!("https://[{host}]"),
         false => format!("https://{host}"),
@@ -183,9 +186,59 @@ fn is_in(list: &Secret, host: &str) -> bool {
     entries.contains(&"*") || host.parse().is_ok_and(asked)
 }
 
+/// One entry of a NO_PROXY list: a name, an address or a network, for all ports or one. `[::1]:443` is read as
+/// Go does it; curl knows no ports there.
+fn exception(entry: &str) -> (&str, Option<u16>) {
+    let (host, port) = match entry
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+    {
+        Some((address, "")) => (address, None),
+        Some((address, port)) => (address, port.strip_prefix(':')),
+        None => match entry.split_once(':') {
+            // More than one colon is an address.
+            Some((host, port)) if !port.contains(':') => (host, Some(port)),
+            _ => (entry, None),
+        },
+    };
+    let under = host.strip_prefix('*').filter(|rest| rest.starts_with('.'));
+    match port.map(str::parse) {
+        // What is no port makes it no exception for any server.
+        Some(Err(_)) => ("", None),
+        Some(Ok(port)) => (under.unwrap_or(host), Some(port)),
+        None => (under.unwrap_or(host), None),
+    }
+}
+
+/// A URL whose user and password have no characters that the parser would stop at. The last `@` ends them, as
+/// in curl and Go.
+fn escaped<'a>(url: &'a str, given_by: &'static str) -> Result<Cow<'a, str>, InvalidProxy> {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = url.split_at(start);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if path.contains('@') {
+        return Err(InvalidProxy::Unescaped(given_by));
+    }
+    let Some((userinfo, host)) = authority.rsplit_once('@') else {
+        return Ok(url.into());
+    };
+    let mut escaped = scheme.to_owned();
+    for byte in userinfo.bytes() {
+        // RFC 3986 §3.2.1.
+        match byte {
+            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:%".contains(&byte) => {
+                escaped.push(byte.into());
+            }
+            _ => write!(escaped, "%{byte:02X}").expect("a String takes everything"),
+        }
+    }
+    Ok(format!("{escaped}@{host}{path}").into())
+}
+
 impl Proxy {
     /// Parses `http://`, `https://`, `socks5://` or `socks5h://`, with `USER:PASSWORD@` before the host
-    /// if need be (percent-encoded). Without a scheme it is `http://`; without a port 80, 443 or 1080.
+    /// if need be (what would end the URL, `/`, `?`, `#` and `%`, percent-encoded). Without a scheme it is `http://`; without a port 80, 443 or 1080.
     /// `given_by` tells people where it stands.
     pub fn parse(url: &Secret, given_by: &'static str) -> Result<Self, InvalidProxy> {
         let anywhere = Uri::from_static("https://any");
@@ -194,7 +247,8 @@ impl Proxy {
             Some((scheme, _)) if !known(scheme) => return Err(InvalidProxy::Kind(given_by)),
             _ => {}
         }
-        let parsed = Matcher::builder().all(url.expose()).build();
+        let escaped = escaped(url.expose(), given_by)?;
+        let parsed = Matcher::builder().all(&*escaped).build();
         let parsed = parsed.intercept(&anywhere);
         let parsed = parsed.ok_or(InvalidProxy::NotAUrl(given_by))?;
         let (kind, usual) = match parsed.uri().scheme_str() {
@@ -271,7 +325,7 @@ mod tests {
             let found = env.iter().find(|(known, _)| *known == name)?;
             Some(Secret::new(found.1))
         };
-        match choose(wish, host, read) {
+        match choose(wish, host, 443, read) {
             Ok(Some(proxy)) => proxy.to_string(),
             Ok(None) => "none".into(),
             Err(error) => error.to_string(),
@@ -347,6 +401,12 @@ mod tests {
             ("10.0.0.0/8", "10.1.2.3"),
             ("10.1.2.3", "10.1.2.3"),
             ("2001:db8::/32", "2001:db8::7"),
+            ("2001:db8::7", "2001:db8::7"),
+            ("[2001:db8::7]", "2001:db8::7"),
+            ("[2001:db8::7]:443", "2001:db8::7"),
+            ("10.1.2.3:443", "10.1.2.3"),
+            ("other.test:80,example.com:443", HOST),
+            ("*.example.com:443", HOST),
         ] {
             assert!(goes(list, host), "{host} is in {list:?}");
         }
@@ -357,6 +417,11 @@ mod tests {
             ("com.example", HOST),
             ("10.0.0.0/8", "11.1.2.3"),
             ("10.1.2.3", HOST),
+            ("example.com:8443", HOST),
+            ("example.com:https", HOST),
+            ("10.1.2.3:80", "10.1.2.3"),
+            ("[2001:db8::7]:80", "2001:db8::7"),
+            ("[2001:db8::7", "2001:db8::7"),
         ] {
             assert!(!goes(list, host), "{host} is not in {list:?}");
         }
@@ -426,6 +491,28 @@ mod tests {
                 told.contains("HTTPS_PROXY") && !told.contains("cret"),
                 "{told}"
             );
+        }
+    }
+
+    #[test]
+    fn a_password_may_have_any_characters_but_those_that_end_a_url() {
+        for (word, user, password) in [
+            ("ann:p@ss@p:1", "ann", "p@ss"),
+            ("ann@corp.example:s3cret@p:1", "ann@corp.example", "s3cret"),
+            (r#"ann:a b"<>^`{|}\[]ü@p:1"#, "ann", r#"a b"<>^`{|}\[]ü"#),
+            ("ann:a:b%40c@p:1", "ann", "a:b@c"),
+        ] {
+            let url = Secret::new(format!("socks5://{word}"));
+            let proxy = Proxy::parse(&url, "ALL_PROXY").unwrap();
+            assert_eq!(proxy.credentials(), Some((user, password)), "{word}");
+            assert_eq!(proxy.to_string(), "socks5://p:1 (ALL_PROXY)");
+        }
+        let http = Proxy::parse(&Secret::new("http://ann:p@ss@p:1"), "HTTPS_PROXY").unwrap();
+        assert_eq!(http.basic_credentials().unwrap(), "Basic YW5uOnBAc3M=");
+        // Without the password's end the host would be `ann`, and its port a part of the password.
+        for wrong in ["http://ann:1#s@p:1", "ann:1/s@p:1", "socks5h://ann:1?s@p:1"] {
+            let told = chosen(None, HOST, &[("HTTPS_PROXY", wrong)]);
+            assert!(told.starts_with("HTTPS_PROXY has a /, ? or #"), "{told}");
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::client::{Pool, Tunnel};
-use crate::local::{Local, LocalError};
+use crate::local::{Local, LocalError, Options, Target};
 
 /// The tunnels by their ids on the wire. No id is used twice while the client runs.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub(crate) type Wanted = BTreeMap<TunnelId, Arc<Served>>;
 pub(crate) struct Served {
     pub(crate) name: Name,
     pub(crate) local: Local,
+    options: Options,
     pub(crate) pool: Option<Pool>,
     /// It came while the client ran: that the server refuses it is no reason to end.
     pub(crate) is_extra: bool,
@@ -52,11 +53,24 @@ impl Served {
         tasks: &TaskTracker,
     ) -> Result<Self, LocalError> {
         Ok(Self {
-            local: Local::new(tunnel.target, tunnel.options, tasks.clone())?,
+            local: Local::new(tunnel.target, tunnel.options.clone(), tasks.clone())?,
+            options: tunnel.options,
             name: tunnel.name,
             pool: tunnel.pool,
             is_extra: asker.is_some(),
             asker: Mutex::new(asker),
+        })
+    }
+
+    /// The same tunnel to another local app.
+    fn leading_to(&self, target: Target, tasks: &TaskTracker) -> Result<Self, LocalError> {
+        Ok(Self {
+            name: self.name.clone(),
+            local: Local::new(target, self.options.clone(), tasks.clone())?,
+            options: self.options.clone(),
+            pool: self.pool.clone(),
+            is_extra: self.is_extra,
+            asker: Mutex::new(self.take_asker()),
         })
     }
 
@@ -122,6 +136,25 @@ impl Tunnels {
             wanted.insert(id, Arc::new(tunnel));
         });
         Some(id)
+    }
+
+    /// Leads one to another local app; open requests go on where they are. False if there is none with this
+    /// name.
+    pub(crate) fn lead(
+        &self,
+        name: &Name,
+        target: Target,
+        tasks: &TaskTracker,
+    ) -> Result<bool, LocalError> {
+        let _changing = self.changing();
+        let Some((id, tunnel)) = self.named(name) else {
+            return Ok(false);
+        };
+        let tunnel = Arc::new(tunnel.leading_to(target, tasks)?);
+        self.change(|wanted| {
+            wanted.insert(id, tunnel);
+        });
+        Ok(true)
     }
 
     /// Takes one away; open requests go on.

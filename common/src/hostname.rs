@@ -56,6 +56,14 @@ impl<'a> HostPort<'a> {
     }
 }
 
+/// Whether a name is that of this machine, `localhost`, or below it. Such names are loopback by definition, and
+/// no resolver is to be asked for them (RFC 6761 §6.3).
+pub fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    last.eq_ignore_ascii_case("localhost")
+}
+
 fn split_port(value: &str) -> Result<(&str, Option<u16>), InvalidHost> {
     let after_literal = value.rfind(']').map_or(0, |end| end + 1);
     let Some(colon) = value[after_literal..].find(':') else {
@@ -238,6 +246,29 @@ mod tests {
         HostPort::parse(value)
             .ok()
             .map(|h| (h.host.into_owned(), h.port))
+    }
+
+    #[test]
+    fn localhost_is_known_with_all_that_is_below_it() {
+        for here in [
+            "localhost",
+            "LOCALHOST",
+            "localhost.",
+            "a.b.localhost",
+            "A.LocalHost.",
+        ] {
+            assert!(is_localhost(here), "{here}");
+        }
+        for elsewhere in [
+            "",
+            ".",
+            "localhost.com",
+            "notlocalhost",
+            "localhost..",
+            "127.0.0.1",
+        ] {
+            assert!(!is_localhost(elsewhere), "{elsewhere}");
+        }
     }
 
     #[test]

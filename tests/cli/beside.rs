@@ -8,7 +8,7 @@ use ngrnotok_tests::{run, soon};
 use crate::{RunningServer, ngrnotok, visit};
 
 /// Web servers that say where they are told to be. Each word is a port to open; "raw" is one that is no
-/// web server. At Ctrl-C it ends with 7.
+/// web server. One that is asked for /move is on another port a moment later. At Ctrl-C it ends with 7.
 const APP: &str = r#"
 import http.server, os, signal, socket, sys, threading
 signal.signal(signal.SIGINT, lambda *_: os._exit(7))
@@ -22,15 +22,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
+        if self.path == "/move":
+            threading.Thread(target=move, args=(self.server,)).start()
     def log_message(self, *_):
         pass
+def serve(port):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    threading.Thread(target=server.serve_forever).start()
+def move(server):
+    server.shutdown()
+    server.server_close()
+    serve(0)
 kept = []
 for word in sys.argv[1:]:
     if word == "raw":
         kept.append(socket.create_server(("127.0.0.1", 0)))
     else:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", int(word)), Handler)
-        threading.Thread(target=server.serve_forever).start()
+        serve(int(word))
 "#;
 
 /// `ngrnotok run OPTIONS -- python3 -c APP PORTS…`, with a shell in between as npm has it.
@@ -160,6 +168,48 @@ fn the_port_can_be_chosen_by_the_user_or_for_the_command() {
         let mut both = ngrnotok(&scratch, &args).start();
         let seen = url(&mut both).await;
         assert!(visit(&seen, "/").await.text().ends_with(&seen));
+    });
+}
+
+#[test]
+fn a_command_that_comes_back_on_another_port_is_followed() {
+    run(async {
+        let scratch = Scratch::new();
+        // The other one is there all the time, and is not what has come back.
+        let options = ["--name", "app", "--web", "off"];
+        let mut both = app(&scratch, &options, &["0", "0"]).start();
+        let before = both.line_of("Forwarding").await;
+        let url = before.split(' ').next().expect("a word at least");
+        let others = both.complaint_with("-p PORT chooses").await;
+        visit(url, "/move").await;
+        let after = both.line_of("Forwarding").await;
+        assert!(after.starts_with(&format!("{url} -> ")), "{after}");
+        let port = after.rsplit(':').next().expect("a port");
+        assert!(!before.ends_with(port), "{before}, then {after}");
+        assert!(
+            !others.contains(&format!("port {port},")),
+            "{others}, then {after}"
+        );
+        let answer = visit(url, "/").await;
+        assert_eq!(answer.text(), format!("{port} {url}"));
+    });
+}
+
+#[test]
+fn the_command_does_not_inherit_secrets() {
+    run(async {
+        let scratch = Scratch::new();
+        let script = "env | grep -e ^NGRNOTOK -e ^HTTPS_PROXY | cut -d= -f1 | sort | xargs";
+        let run = ngrnotok(&scratch, &["run", "--", "sh", "-c", script])
+            .env("NGRNOTOK_TOKEN", "ngrt_secret")
+            .env("NGRNOTOK_WEB_PASSWORD", "secret")
+            .env("NGRNOTOK_PROXY", "http://ann:secret@proxy.test")
+            .env("HTTPS_PROXY", "http://proxy.test")
+            .env("NGRNOTOK_TOKEN_FILE", "/run/secrets/token");
+        let ended = run.output().await;
+        // A path is no secret, and the proxy of all programs is the command's, too.
+        let kept = "HTTPS_PROXY NGRNOTOK_TOKEN_FILE NGRNOTOK_URL NGRNOTOK_WEB\n";
+        assert_eq!(ended.stdout, kept, "{}", ended.stderr);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use ngrnotok_tests::program::Scratch;
+use ngrnotok_tests::program::{Program, Scratch};
 use ngrnotok_tests::{eventually, run};
 
 use crate::{RunningServer, visit};
@@ -290,5 +290,21 @@ fn plain_stays_plain_on_a_terminal() {
         terminal.types("kill %1; wait %1; echo left $?");
         terminal.shows("left 0").await;
         terminal.is_restored().await;
+    });
+}
+
+/// `script` and `expect` in CI and `docker run -t` have such terminals, and so has Python's.
+#[test]
+fn a_terminal_without_a_size_gets_lines() {
+    run(async {
+        let scratch = Scratch::new();
+        let spawn = "import pty, sys; pty.spawn(sys.argv[1:])";
+        let file = env!("CARGO_BIN_EXE_cli-ngrnotok");
+        let mut client = Program::new("python3", "python3", &scratch)
+            .args(["-c", spawn, file, "http", "--hello", "--name", "demo"])
+            .env("TERM", "xterm")
+            .start();
+        let line = client.line_of("Forwarding").await;
+        assert!(line.starts_with("http://demo.localhost:"), "{line}");
     });
 }

@@ -166,6 +166,7 @@ const ONLY: [Rule; 14] = [
         of: "client/src/tui/",
         names: &[
             "tui",
+            "browser",
             "output",
             "requests",
             "status",

@@ -15,6 +15,7 @@ use tokio::process::{Child as Process, Command};
 use tokio::time::timeout;
 
 use super::{BesideError, URL, shown};
+use crate::secrets;
 
 /// What a command has to end by itself, once it is told to: 10 s, as open requests have.
 const LEAVE_LIMIT: Duration = Duration::from_secs(10);
@@ -49,12 +50,15 @@ impl Signal {
 }
 
 impl Child {
-    /// Starts a command, whose output and input are ours. It finds the public URL in `NGRNOTOK_URL`, and
+    /// Starts a command, whose output and input are ours, and whose environment is without our secrets. It finds the public URL in `NGRNOTOK_URL`, and
     /// where it should listen, if that is chosen for it, in `PORT`.
     pub fn start(command: &[OsString], url: &str, port: Option<u16>) -> Result<Self, BesideError> {
         let (program, args) = command.split_first().expect("clap wants a word");
         let mut process = Command::new(program);
         process.args(args).env(URL, url).kill_on_drop(true);
+        for secret in secrets::ALL {
+            process.env_remove(secret);
+        }
         if let Some(port) = port {
             process.env("PORT", port.to_string());
         }

@@ -1,5 +1,6 @@
 //! The course of a command and its tunnel, from the name to the end of both.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::pin::{Pin, pin};
 
@@ -8,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::BesideError;
 use super::child::{Child, Signal, Signals};
-use super::port::{self, Found, Tell, Wish};
+use super::follow::follow;
+use super::port::{self, Search, Tell, Wish};
 use crate::client::{Client, ClientError, Config};
-use crate::local::Protocol;
+use crate::local::{Protocol, Target};
 use crate::status::{State, Status};
 
 /// What is to run.
@@ -25,14 +27,15 @@ pub struct Plan {
 }
 
 /// Runs a command beside the only tunnel of `config`, whose target is found out, and returns the command's
-/// exit status. `serve` runs the client until it is told to stop.
+/// exit status. `serve` runs the client until it is told to stop, and leads the tunnel to further targets as
+/// they come.
 ///
 /// Errors: the tunnel has failed, and the command has been ended for that; or it could not start.
 pub async fn run<E, F>(
     mut config: Config,
     plan: Plan,
     tell: Tell<'_>,
-    serve: impl FnOnce(Config, CancellationToken) -> F,
+    serve: impl FnOnce(Config, watch::Receiver<Target>, CancellationToken) -> F,
 ) -> Result<u8, E>
 where
     E: From<ClientError> + From<BesideError>,
@@ -64,8 +67,14 @@ where
     }
     let mut child = Child::start(&plan.command, &url, wish.variable())?;
     let mut told = false;
-    let mut finding = pin!(port::find(child.id(), wish, any_protocol, tell));
-    let Found { target, others } = loop {
+    let search = Search {
+        process: child.id(),
+        wish,
+        any_protocol,
+        tell,
+    };
+    let mut finding = pin!(search.find(HashSet::new()));
+    let found = loop {
         tokio::select! {
             found = &mut finding => break found,
             code = child.ended() => {
@@ -85,8 +94,9 @@ where
             }
         }
     };
-    if !others.is_empty() {
-        let others = port::listed(&others);
+    let target = found.target.clone();
+    if !found.others.is_empty() {
+        let others = port::listed(&found.others);
         tell(format!(
             "the command has opened {others}, too, and {target} is what is made public; -p PORT chooses"
         ));
@@ -96,10 +106,20 @@ where
         child.end().await;
         return Err(error.into());
     }
+    let targets = watch::Sender::new(target.clone());
     config.tunnels[0].target = target;
     let stop = CancellationToken::new();
-    let serving = pin!(serve(config, stop.clone()));
-    together(child, signals, told, serving, stop).await
+    let serving = pin!(serve(config, targets.subscribe(), stop.clone()));
+    // What is waited for has been told when it started; now visitors read that it is away.
+    let search = Search {
+        tell: &|_| {},
+        ..search
+    };
+    let together = together(child, signals, told, serving, stop);
+    tokio::select! {
+        ended = together => ended,
+        never = follow(search, found, &targets) => match never {},
+    }
 }
 
 /// Where visitors will go, once the name is ours; `None` if the client is gone.

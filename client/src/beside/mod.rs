@@ -2,11 +2,12 @@
 //!
 //! The order is this. A session is opened and the name taken, because only the server can say what the
 //! URL will be. The command starts and finds that in `NGRNOTOK_URL`. [`port`] finds out where it listens.
-//! Then the tunnel leads there. Whichever of the two ends first takes the other along; `course` tells that,
+//! Then the tunnel leads there, and `follow` notices when the command listens elsewhere. Whichever of the two ends first takes the other along; `course` tells that,
 //! and [`child`] has the signals.
 
 pub mod child;
 mod course;
+mod follow;
 pub mod port;
 
 use std::ffi::OsString;

@@ -68,6 +68,8 @@ impl Wish {
 pub struct Found {
     /// The local app.
     pub target: Target,
+    /// Its port.
+    pub port: u16,
     /// What else it has open.
     pub others: Vec<u16>,
 }
@@ -84,48 +86,73 @@ pub async fn is_open(port: u16) -> bool {
     spoken::accepts(&there).await
 }
 
-/// Waits until a process answers HTTP on a port of the wish. With `any_protocol` it is enough that it
-/// accepts connections. Cancel safety: safe.
-pub async fn find(process: Option<u32>, wish: Wish, any_protocol: bool, tell: Tell<'_>) -> Found {
-    let began = Instant::now();
-    let mut told = false;
-    let mut tries = JoinSet::new();
-    let mut asked_of = HashSet::new();
-    loop {
-        let open: BTreeMap<u16, SocketAddr> = match (wish, process) {
+/// How the port of a command is looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Search<'a> {
+    /// The command; `None` if it has ended, and whoever waits for that knows.
+    pub(super) process: Option<u32>,
+    /// How the port is known.
+    pub(super) wish: Wish,
+    /// An app need not answer HTTP; it is enough that it accepts connections.
+    pub(super) any_protocol: bool,
+    /// Hears what is waited for, after a while.
+    pub(super) tell: Tell<'a>,
+}
+
+impl Search<'_> {
+    /// Waits until the command answers on a port of the wish. Those of `passed_over` do not count, unless they
+    /// are closed and opened again. Cancel safety: safe.
+    pub(super) async fn find(&self, mut passed_over: HashSet<u16>) -> Found {
+        let began = Instant::now();
+        let mut told = false;
+        let mut tries = JoinSet::new();
+        let mut asked_of = HashSet::new();
+        loop {
+            let open = self.open().await;
+            passed_over.retain(|port| open.contains_key(port));
+            for (port, address) in &open {
+                let is_debugger = self.wish == Wish::Seen && *port == DEBUGGER;
+                let counts = !is_debugger && !passed_over.contains(port);
+                if counts && asked_of.insert(*port) {
+                    tries.spawn(asked(*port, *address, self.any_protocol));
+                }
+            }
+            let pause = match began.elapsed() < LATER {
+                true => LOOK,
+                false => LOOK_LATER,
+            };
+            tokio::select! {
+                Some(Ok((port, answered))) = tries.join_next() => match answered {
+                    Some(target) => {
+                        let others = open.into_keys().filter(|other| *other != port);
+                        return Found { target, port, others: others.collect() };
+                    }
+                    // It may listen before it is able to answer, or be no web server at all.
+                    None => drop(asked_of.remove(&port)),
+                },
+                () = sleep(pause) => {}
+            }
+            if !told && began.elapsed() >= PATIENCE {
+                told = true;
+                let open: Vec<u16> = open.into_keys().collect();
+                (self.tell)(waiting(self.wish, &open));
+            }
+        }
+    }
+
+    /// The ports on which it may answer.
+    async fn open(&self) -> BTreeMap<u16, SocketAddr> {
+        match (self.wish, self.process) {
             (Wish::Known(port) | Wish::Given(port), _) => {
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
                 BTreeMap::from([(port, address)])
             }
-            (Wish::Seen, Some(process)) => opened_by(process).await,
-            // It has ended, and whoever waits for that knows.
-            (Wish::Seen, None) => BTreeMap::new(),
-        };
-        for (port, address) in &open {
-            let is_debugger = wish == Wish::Seen && *port == DEBUGGER;
-            if !is_debugger && asked_of.insert(*port) {
-                tries.spawn(asked(*port, *address, any_protocol));
+            (Wish::Seen, Some(process)) => {
+                let open = opened_by(process).await.into_iter();
+                open.map(|(port, listener)| (port, listener.address))
+                    .collect()
             }
-        }
-        let pause = match began.elapsed() < LATER {
-            true => LOOK,
-            false => LOOK_LATER,
-        };
-        tokio::select! {
-            Some(Ok((port, answered))) = tries.join_next() => match answered {
-                Some(target) => {
-                    let others = open.into_keys().filter(|other| *other != port);
-                    return Found { target, others: others.collect() };
-                }
-                // It may listen before it is able to answer, or be no web server at all.
-                None => drop(asked_of.remove(&port)),
-            },
-            () = sleep(pause) => {}
-        }
-        if !told && began.elapsed() >= PATIENCE {
-            told = true;
-            let open: Vec<u16> = open.into_keys().collect();
-            tell(waiting(wish, &open));
+            (Wish::Seen, None) => BTreeMap::new(),
         }
     }
 }
@@ -187,7 +214,7 @@ async fn asked(port: u16, address: SocketAddr, any_protocol: bool) -> (u16, Opti
 }
 
 /// What a process and all that it has started listen on.
-async fn opened_by(process: u32) -> BTreeMap<u16, SocketAddr> {
+pub(super) async fn opened_by(process: u32) -> BTreeMap<u16, Listener> {
     let looked = tokio::task::spawn_blocking(move || {
         let listeners = ports::listeners()?;
         let mut sockets = HashSet::new();
@@ -201,7 +228,7 @@ async fn opened_by(process: u32) -> BTreeMap<u16, SocketAddr> {
 
 /// The listeners behind these sockets; of two on one port, the one that this machine reaches by the name
 /// `localhost`.
-fn of_sockets(listeners: &[Listener], sockets: &HashSet<u64>) -> BTreeMap<u16, SocketAddr> {
+fn of_sockets(listeners: &[Listener], sockets: &HashSet<u64>) -> BTreeMap<u16, Listener> {
     let mut open = BTreeMap::new();
     for listener in listeners {
         if !sockets.contains(&listener.socket) {
@@ -210,7 +237,7 @@ fn of_sockets(listeners: &[Listener], sockets: &HashSet<u64>) -> BTreeMap<u16, S
         let address = listener.address;
         let is_local = address.ip().is_loopback() || address.ip().is_unspecified();
         if is_local || !open.contains_key(&address.port()) {
-            open.insert(address.port(), address);
+            open.insert(address.port(), *listener);
         }
     }
     open
@@ -293,7 +320,10 @@ mod tests {
             listener("127.0.0.1:4000", 4),
         ];
         let open = of_sockets(&listeners, &HashSet::from([1, 2, 3]));
-        let open: Vec<String> = open.values().map(ToString::to_string).collect();
+        let open: Vec<String> = open
+            .values()
+            .map(|listener| listener.address.to_string())
+            .collect();
         assert_eq!(open, ["127.0.0.1:3000", "192.0.2.7:3001"]);
     }
 
@@ -301,7 +331,13 @@ mod tests {
     async fn who_waits_in_vain_is_told_once_and_waits_on() {
         let told = std::sync::Mutex::new(Vec::new());
         let tell = |text| told.lock().unwrap().push(text);
-        let finding = find(None, Wish::Seen, false, &tell);
+        let search = Search {
+            process: None,
+            wish: Wish::Seen,
+            any_protocol: false,
+            tell: &tell,
+        };
+        let finding = search.find(HashSet::new());
         let minute = Duration::from_secs(60);
         assert!(tokio::time::timeout(minute, finding).await.is_err());
         let told = told.into_inner().unwrap();

@@ -26,6 +26,7 @@ use crate::inspect::{Keep, KeepError, Limits, Recorder};
 use crate::local::{HostHeader, InvalidTarget, Options, Protocol, Target};
 use crate::names;
 use crate::proxy::{self, InvalidProxy, Wish};
+use crate::secrets;
 use crate::settings::{
     InspectWord, Links, ProtocolWord, ServerAddress, Settings, Size, Time, TunnelSettings,
 };
@@ -213,8 +214,8 @@ impl Wishes {
         };
         let proxy = secret(proxy::VARIABLE).map(Wish::in_environment);
         let given = Settings {
-            token: secret("NGRNOTOK_TOKEN"),
-            web_password: secret("NGRNOTOK_WEB_PASSWORD"),
+            token: secret(secrets::TOKEN),
+            web_password: secret(secrets::WEB_PASSWORD),
             proxy: given.proxy.or(proxy),
             ..given
         };
@@ -387,7 +388,7 @@ pub fn connector(settings: &Settings) -> Result<Option<Connector>, ConfigError> 
         (None, None) => Trust::Platform,
     };
     let env = |name: &str| std::env::var_os(name).map(|value| Secret::new(value.to_string_lossy()));
-    let proxy = proxy::choose(settings.proxy.as_ref(), host, env)?;
+    let proxy = proxy::choose(settings.proxy.as_ref(), host, *port, env)?;
     Ok(Some(Connector::new(host, *port, trust)?.through(proxy)))
 }
 

@@ -1,9 +1,10 @@
 //! Opening a TCP connection to a name: every address of it, and the quickest wins.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use ngrnotok_common::hostname::is_localhost;
 use ngrnotok_common::link::io::tune;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
@@ -12,8 +13,15 @@ use tokio::time::sleep;
 /// How long one address is waited for before the next one is tried beside it (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// The addresses of a host, asked for anew each time: a server may have moved, or this computer.
+/// The addresses of a host, asked for anew each time: a server may have moved, or this computer. Those of
+/// `localhost` are known.
 pub(super) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if is_localhost(host) {
+        return Ok(vec![
+            (Ipv4Addr::LOCALHOST, port).into(),
+            (Ipv6Addr::LOCALHOST, port).into(),
+        ]);
+    }
     let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
     match addresses.is_empty() {
         true => Err(io::Error::new(io::ErrorKind::NotFound, "it has no address")),
@@ -200,6 +208,11 @@ mod tests {
     async fn all_addresses_of_a_name_are_asked_for() {
         let found = resolve("127.0.0.1", 7).await.unwrap();
         assert_eq!(found, addresses(&["127.0.0.1:7"]));
+        // A resolver that is asked knows no name below it, and without /etc/hosts not even this one.
+        for here in ["localhost", "LocalHost.", "no-such-name.localhost"] {
+            let found = resolve(here, 7).await.unwrap();
+            assert_eq!(found, addresses(&["127.0.0.1:7", "[::1]:7"]), "{here}");
+        }
         assert!(resolve("nowhere.invalid", 7).await.is_err());
     }
 }

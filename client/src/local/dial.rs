@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ngrnotok_certs::tls::{TlsError, Trust, client_config};
+use ngrnotok_common::hostname::is_localhost;
 use ngrnotok_common::socket::Socket;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -158,7 +159,7 @@ impl Dialer {
             Target::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
             Target::Hello => return Err(io::ErrorKind::Unsupported.into()),
             Target::Http { host, port } | Target::Https { host, port } => {
-                if host == "localhost" {
+                if is_localhost(host) {
                     self.connect_localhost(*port).await?
                 } else if let Ok(address) = host.parse::<IpAddr>() {
                     TcpStream::connect((address, *port)).await?

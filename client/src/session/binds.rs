@@ -85,7 +85,7 @@ impl<'a> Binds<'a> {
     }
 
     /// Asks for the names that are wanted and have not been asked for, and gives back those that are not
-    /// wanted any more.
+    /// wanted any more. Those that lead elsewhere now stay as they are.
     pub(super) async fn follow(
         &mut self,
         writer: &mut Writer<ClientMessage>,
@@ -97,7 +97,13 @@ impl<'a> Binds<'a> {
             self.give_back(id, writer).await?;
         }
         for (id, tunnel) in wanted.iter() {
-            if self.asked.contains_key(id) {
+            if let Some(asked) = self.asked.get_mut(id) {
+                if !Arc::ptr_eq(&asked.tunnel, tunnel) {
+                    asked.tunnel = Arc::clone(tunnel);
+                    if asked.is_online() {
+                        self.checks.begin(*id, tunnel);
+                    }
+                }
                 continue;
             }
             writer.send(&bind(*id, tunnel)).await?;

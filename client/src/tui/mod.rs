@@ -39,6 +39,7 @@ use self::screen::Drawn;
 pub use self::screen::Screen;
 use self::signals::{Signal, Signals};
 use self::theme::Theme;
+use crate::browser;
 use crate::connections::Connections;
 use crate::inspect::{ExchangeId, Recorder};
 use crate::output::Opening;
@@ -213,7 +214,7 @@ impl Show {
             Errand::Resend(id) => self.resend(id),
             Errand::Open(url) => {
                 self.panel.tell(format!("opening {url}"));
-                self.jobs.spawn_blocking(move || open::that_detached(url));
+                self.jobs.spawn_blocking(move || browser::open(&url));
             }
             Errand::Copy(url) => {
                 let bytes = BASE64.encode(url.as_bytes());

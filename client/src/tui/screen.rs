@@ -30,11 +30,16 @@ pub struct Screen {
 impl Screen {
     /// Takes over the terminal that standard output is.
     ///
-    /// Errors: it is none, or none that can show a panel, or it belongs to another job of the shell.
+    /// Errors: it is none, or none that can show a panel, or it has no size, or it belongs to another job of the shell.
     pub fn open() -> io::Result<Self> {
         let unfit = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         if !io::stdout().is_terminal() || cfg!(unix) && unfit {
             return Err(io::Error::other("standard output shows no panel"));
+        }
+        let (columns, rows) = crossterm::terminal::size()?;
+        if columns == 0 || rows == 0 {
+            // Nobody has told it, as in containers and under `script`: a panel would be drawn into nothing.
+            return Err(io::Error::other("the terminal does not know its size"));
         }
         in_foreground()?;
         take_over()?;

@@ -12,8 +12,8 @@ use super::{Explanation, Kind, is_loopback};
 use crate::local::Target;
 use crate::ports::{self, Listener};
 
-const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+pub(super) const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(super) const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// Where the tools of web developers listen unless told otherwise.
 const USUAL: [u16; 22] = [

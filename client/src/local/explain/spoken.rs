@@ -1,15 +1,18 @@
 //! An exchange failed: does the app speak something else than what was spoken to it?
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ngrnotok_certs::tls::{Trust, client_config};
+use ngrnotok_common::hostname::is_localhost;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::refused::{V4, V6};
 use super::{Explanation, Kind};
 use crate::local::Target;
 
@@ -52,11 +55,13 @@ async fn dial(target: &Target) -> Option<(TcpStream, String, String)> {
     let (Target::Http { host, port } | Target::Https { host, port }) = target else {
         return None;
     };
-    let mut stream = TcpStream::connect((host.as_str(), *port)).await;
-    if stream.is_err() && host == "localhost" {
-        // Resolvers may know but one of its addresses.
-        stream = TcpStream::connect(("::1", *port)).await;
-    }
+    let stream = match is_localhost(host) {
+        true => {
+            let addresses = [V4, V6].map(|address| SocketAddr::new(address, *port));
+            TcpStream::connect(&addresses[..]).await
+        }
+        false => TcpStream::connect((host.as_str(), *port)).await,
+    };
     Some((stream.ok()?, format!("{host}:{port}"), host.clone()))
 }
 
