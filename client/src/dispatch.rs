@@ -82,9 +82,7 @@ pub(crate) fn dispatch(
                     false => &[],
                 };
                 recording.answered(&answer, answer.body().is_end_stream());
-                if answer.status().is_redirection()
-                    && let Some(explanation) = tunnel.local.explain_redirect(answer.headers())
-                {
+                if let Some(explanation) = tunnel.local.explain_redirect(answer.headers()) {
                     tell(witness, &tunnel, explanation);
                 }
                 witness.note(|| sight.with(&tunnel, answer.status(), None));

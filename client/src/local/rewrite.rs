@@ -5,12 +5,13 @@
 //! said to the app of its own, and back. Only exact matches are touched, so what the app says of third
 //! parties stays as it is.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use http::Request;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, ORIGIN,
-    REFERER, SET_COOKIE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LOCATION, Entry, HOST, HeaderMap, HeaderName, HeaderValue,
+    LINK, LOCATION, ORIGIN, REFERER, REFRESH, SET_COOKIE,
 };
 use ngrnotok_common::hostname::HostPort;
 use thiserror::Error;
@@ -56,14 +57,68 @@ const PUBLIC_ORIGIN_FIELDS: [&str; 4] = [
     "x-forwarded-proto",
 ];
 
+const DESTINATION: HeaderName = HeaderName::from_static("destination");
+const IF: HeaderName = HeaderName::from_static("if");
+
+/// A field whose value is a URL, or has URLs in it.
+struct UrlField {
+    name: HeaderName,
+    urls: Urls,
+}
+
+/// Where in a value the URLs are.
+#[derive(Clone, Copy)]
+enum Urls {
+    /// All of it is one.
+    Whole,
+    /// Behind `url=`, perhaps in quotes: `Refresh: 5; url=/login`.
+    AfterWord,
+    /// Between `<` and `>`: `Link: </style.css>; rel=preload`.
+    InBrackets,
+}
+
+const fn field(name: HeaderName, urls: Urls) -> UrlField {
+    UrlField { name, urls }
+}
+
+/// Fields in which visitors name the public origin. The last two are those of WebDAV (RFC 4918 §10.3, §10.4).
+static ASKED: [UrlField; 4] = [
+    field(ORIGIN, Urls::Whole),
+    field(REFERER, Urls::Whole),
+    field(DESTINATION, Urls::Whole),
+    field(IF, Urls::InBrackets),
+];
+
+/// Fields in which an app names its own origin, those first that send a visitor there.
+static ANSWERED: [UrlField; 5] = [
+    field(LOCATION, Urls::Whole),
+    field(REFRESH, Urls::AfterWord),
+    field(CONTENT_LOCATION, Urls::Whole),
+    field(LINK, Urls::InBrackets),
+    field(ACCESS_CONTROL_ALLOW_ORIGIN, Urls::Whole),
+];
+
+/// Those of them that lead visitors somewhere.
+const LEADING: Range<usize> = 0..4;
+
 /// How heads are changed for one local app.
 #[derive(Debug)]
 pub(super) struct Rewrite {
     host: HostHeader,
     dev: bool,
     own_host: HeaderValue,
-    /// The ways in which the app may write its own origin, the usual one first.
-    own_origins: Vec<String>,
+    /// What visitors' URLs become: `http://localhost:3000`.
+    own_origin: String,
+    own: Own,
+}
+
+/// The ways in which the app may write its own origin.
+#[derive(Debug)]
+struct Own {
+    /// Hosts with the port, the usual one first.
+    authorities: Vec<String>,
+    /// Hosts alone. An app that wants https sends visitors to that of its machine, without the port.
+    hosts: Vec<String>,
 }
 
 /// What the answer needs to know of its request: the public origin, `https://name.example`.
@@ -87,10 +142,8 @@ impl Rewrite {
             dev,
             own_host: HeaderValue::try_from(&authorities[0])
                 .unwrap_or(HeaderValue::from_static("localhost")),
-            own_origins: authorities
-                .iter()
-                .map(|authority| format!("{scheme}://{authority}"))
-                .collect(),
+            own_origin: format!("{scheme}://{}", authorities[0]),
+            own: Own { authorities, hosts },
         }
     }
 
@@ -104,11 +157,21 @@ impl Rewrite {
         self.dev
     }
 
-    /// The app's own origin, if this URL begins with it.
-    pub(super) fn own_origin_in(&self, url: &HeaderValue) -> Option<&str> {
-        let url = url.to_str().ok()?;
-        let mut own = self.own_origins.iter().map(String::as_str);
-        own.find(|own| after_origin(url, own).is_some())
+    /// The first field of an answer that leads visitors to the app's own origin, and how that is written.
+    pub(super) fn own_origin_in<'a>(
+        &self,
+        headers: &'a HeaderMap,
+    ) -> Option<(&'static HeaderName, &'a str)> {
+        ANSWERED[LEADING].iter().find_map(|field| {
+            let value = headers.get(&field.name)?.to_str().ok()?;
+            let mut urls = field.urls.within(value).into_iter();
+            let own = urls.find_map(|place| {
+                let url = &value[place];
+                let length = self.own.origin_of(url)?;
+                Some(&url[..length])
+            });
+            Some((&field.name, own?))
+        })
     }
 
     /// Whether the app may still refuse hosts that this could have changed.
@@ -121,8 +184,12 @@ impl Rewrite {
         let public = self.public_origin(request);
         let headers = request.headers_mut();
         if let Some(PublicOrigin(public)) = &public {
-            for name in [ORIGIN, REFERER] {
-                replace(headers, &name, public, &self.own_origins[0]);
+            let own = |url: &str| {
+                let rest = after_origin(url, public)?;
+                Some(format!("{}{rest}", self.own_origin))
+            };
+            for field in &ASKED {
+                field.change(headers, own);
             }
             // They tell the public origin, and an app that believes them would believe it is there. Who
             // the visitor is, X-Forwarded-For, stays.
@@ -152,10 +219,12 @@ impl Rewrite {
         let Some(PublicOrigin(public)) = public else {
             return;
         };
-        for own in &self.own_origins {
-            for name in [LOCATION, ACCESS_CONTROL_ALLOW_ORIGIN] {
-                replace(headers, &name, own, public);
-            }
+        let changed = |url: &str| {
+            let rest = &url[self.own.origin_of(url)?..];
+            Some(format!("{public}{rest}"))
+        };
+        for field in &ANSWERED {
+            field.change(headers, changed);
         }
         if headers.contains_key(SET_COOKIE) {
             let cookies: Vec<HeaderValue> =
@@ -168,15 +237,83 @@ impl Rewrite {
     }
 }
 
-/// An app that listens on a loopback address may call itself by any of its names.
+impl Own {
+    /// How much of a URL is this origin, in any scheme or none: `https://localhost:3000`, `//127.0.0.1:3000`.
+    fn origin_of(&self, url: &str) -> Option<usize> {
+        let (scheme, rest) = url.split_once("//")?;
+        let host = rest.split(['/', '?', '#']).next()?;
+        let is = |own: &String| own.eq_ignore_ascii_case(host);
+        let is_own = match scheme {
+            "" => self.authorities.iter().any(is),
+            _ if scheme.eq_ignore_ascii_case("http:") => self.authorities.iter().any(is),
+            _ if scheme.eq_ignore_ascii_case("https:") => {
+                self.authorities.iter().chain(&self.hosts).any(is)
+            }
+            _ => false,
+        };
+        is_own.then_some(scheme.len() + 2 + host.len())
+    }
+}
+
+impl UrlField {
+    /// Puts something else in the place of those URLs for which `change` has it.
+    fn change(&self, headers: &mut HeaderMap, change: impl Fn(&str) -> Option<String>) {
+        let Entry::Occupied(mut values) = headers.entry(&self.name) else {
+            return;
+        };
+        for value in values.iter_mut() {
+            let Ok(text) = value.to_str() else {
+                continue;
+            };
+            let mut changed = text.to_owned();
+            // From behind, so that the places before stay where they are.
+            for place in self.urls.within(text).into_iter().rev() {
+                if let Some(url) = change(&text[place.clone()]) {
+                    changed.replace_range(place, &url);
+                }
+            }
+            if changed != text
+                && let Ok(changed) = HeaderValue::try_from(changed)
+            {
+                *value = changed;
+            }
+        }
+    }
+}
+
+impl Urls {
+    /// Where they are in a value.
+    fn within(self, value: &str) -> Vec<Range<usize>> {
+        match self {
+            Self::Whole => vec![0..value.len()],
+            Self::AfterWord => {
+                let word = value.to_ascii_lowercase().find("url=");
+                let quoted = |byte: char| byte == '"' || byte == '\'' || byte == ' ';
+                let place = word.map(|word| {
+                    let url = value[word + 4..].trim_matches(quoted);
+                    let start = url.as_ptr().addr() - value.as_ptr().addr();
+                    start..start + url.len()
+                });
+                place.into_iter().collect()
+            }
+            Self::InBrackets => {
+                let opened = value.match_indices('<').map(|(at, _)| at + 1);
+                let closed = opened.filter_map(|at| Some(at..at + value[at..].find('>')?));
+                closed.collect()
+            }
+        }
+    }
+}
+
+/// An app that listens on a loopback address may call itself by any of its names, and by what it listens on.
 fn spellings(host: &str) -> Vec<String> {
     let shown = |host: &str| match host.contains(':') {
         true => format!("[{host}]"),
         false => host.to_owned(),
     };
     let mut all = vec![shown(host)];
-    if matches!(host, "localhost" | "127.0.0.1" | "::1") {
-        for other in ["localhost", "127.0.0.1", "[::1]"] {
+    if matches!(host, "localhost" | "127.0.0.1" | "::1" | "0.0.0.0" | "::") {
+        for other in ["localhost", "127.0.0.1", "[::1]", "0.0.0.0", "[::]"] {
             if !all.iter().any(|known| known == other) {
                 all.push(other.to_owned());
             }
@@ -185,21 +322,8 @@ fn spellings(host: &str) -> Vec<String> {
     all
 }
 
-/// Replaces the origin at the start of a field, if it is exactly this one: `http://localhost:3000` does
-/// not match in `http://localhost:30001/`.
-fn replace(headers: &mut HeaderMap, name: &HeaderName, from: &str, to: &str) {
-    let Some(value) = headers.get(name).and_then(|value| value.to_str().ok()) else {
-        return;
-    };
-    let Some(rest) = after_origin(value, from) else {
-        return;
-    };
-    if let Ok(value) = HeaderValue::try_from(format!("{to}{rest}")) {
-        headers.insert(name.clone(), value);
-    }
-}
-
-/// What follows the origin in a URL that is of exactly this one.
+/// What follows the origin in a URL that is of exactly this one: `http://localhost:3000` does not match in
+/// `http://localhost:30001/`.
 fn after_origin<'a>(url: &'a str, origin: &str) -> Option<&'a str> {
     let rest = url.strip_prefix(origin)?;
     (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then_some(rest)
@@ -306,6 +430,88 @@ mod tests {
         );
         rewrite.answer(&mut answer, Some(&public));
         assert_eq!(answer[LOCATION], "http://localhost:51730/");
+    }
+
+    fn answered(name: HeaderName, value: &'static str) -> HeaderValue {
+        let rewrite = rewrite(true, HostHeader::Keep);
+        let mut asked = request(&[("host", "app.example")]);
+        let public = rewrite.request(&mut asked);
+        let mut answer = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static(value))]);
+        rewrite.answer(&mut answer, public.as_ref());
+        answer.remove(name).unwrap()
+    }
+
+    #[test]
+    fn an_app_may_write_its_origin_in_many_ways() {
+        for own in [
+            "http://localhost:5173",
+            "https://localhost:5173",
+            "https://localhost",
+            "HTTP://LocalHost:5173",
+            "//localhost:5173",
+            "http://0.0.0.0:5173",
+            "http://[::1]:5173",
+            "http://[::]:5173",
+        ] {
+            let url: &'static str = format!("{own}/login?a#b").leak();
+            let changed = answered(LOCATION, url);
+            assert_eq!(changed, "https://app.example/login?a#b", "{own}");
+        }
+        for other in [
+            "/login",
+            "localhost:5173",
+            "http://localhost",
+            "https://localhost:517",
+            "https://localhost:5173@evil.example/",
+            "//localhost",
+            "ws://localhost:5173/",
+            "https://app.test//localhost:5173/",
+            "",
+        ] {
+            assert_eq!(answered(LOCATION, other), other);
+        }
+    }
+
+    #[test]
+    fn every_field_with_urls_is_changed() {
+        for (name, said, changed) in [
+            (
+                CONTENT_LOCATION,
+                "http://localhost:5173/a",
+                "https://app.example/a",
+            ),
+            (
+                REFRESH,
+                "5; url=http://localhost:5173/",
+                "5; url=https://app.example/",
+            ),
+            (
+                REFRESH,
+                "0;URL='http://0.0.0.0:5173/a'",
+                "0;URL='https://app.example/a'",
+            ),
+            (REFRESH, "5", "5"),
+            (
+                LINK,
+                "<http://localhost:5173/a>; rel=preload, </b>, <//127.0.0.1:5173/c>",
+                "<https://app.example/a>; rel=preload, </b>, <https://app.example/c>",
+            ),
+            (LINK, "<http://localhost:5173/a", "<http://localhost:5173/a"),
+        ] {
+            assert_eq!(answered(name, said), changed);
+        }
+        let rewrite = rewrite(true, HostHeader::Keep);
+        let mut asked = request(&[
+            ("host", "app.example"),
+            ("destination", "https://app.example/b?c"),
+            ("if", "<https://app.example/b> (<urn:uuid:1> [\"e\"])"),
+        ]);
+        rewrite.request(&mut asked);
+        assert_eq!(asked.headers()[DESTINATION], "http://localhost:5173/b?c");
+        assert_eq!(
+            asked.headers()[IF],
+            "<http://localhost:5173/b> (<urn:uuid:1> [\"e\"])"
+        );
     }
 
     #[test]

@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::LOCATION;
+use http::header::{LOCATION, REFRESH};
+use ngrnotok_common::hostname::is_localhost;
 use tokio::time::Instant;
 
 use super::trouble::Lead;
@@ -151,19 +152,25 @@ impl Local {
         self.told.note(kind);
     }
 
-    /// What is wrong with an answer that sends visitors to `localhost`, where they will not find the app.
+    /// What is wrong with an answer that leads visitors to `localhost`, where they will not find the app.
     pub fn explain_redirect(&self, headers: &HeaderMap) -> Option<Explanation> {
         if !self.may_be_told(Kind::RedirectToLocalhost) {
             return None;
         }
-        let own = self.rewrite.own_origin_in(headers.get(LOCATION)?)?;
         // With a host of its own it may well be reached there.
         if !is_loopback(self.target()) {
             return None;
         }
+        let (field, own) = self.rewrite.own_origin_in(headers)?;
+        let what = match field {
+            field if *field == LOCATION || *field == REFRESH => {
+                format!("the app sends visitors to {own}")
+            }
+            field => format!("the app's field {field} leads visitors to {own}"),
+        };
         Some(Explanation::dev(
             Kind::RedirectToLocalhost,
-            format!("the app sends visitors to {own}, which is their own machine"),
+            format!("{what}, which is their own machine"),
         ))
     }
 
@@ -203,7 +210,7 @@ impl Local {
 fn is_loopback(target: &Target) -> bool {
     match target {
         Target::Http { host, .. } | Target::Https { host, .. } => {
-            host == "localhost"
+            is_localhost(host)
                 || host
                     .parse::<std::net::IpAddr>()
                     .is_ok_and(|address| address.is_loopback())
@@ -216,6 +223,7 @@ fn is_loopback(target: &Target) -> bool {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use http::header::{CONTENT_LOCATION, HeaderName, LINK};
     use tokio_util::task::TaskTracker;
 
     use super::*;
@@ -226,7 +234,11 @@ mod tests {
     }
 
     fn redirected(local: &Local, to: &'static str) -> Option<String> {
-        let fields = [(LOCATION, HeaderValue::from_static(to))];
+        led(local, LOCATION, to)
+    }
+
+    fn led(local: &Local, field: HeaderName, to: &'static str) -> Option<String> {
+        let fields = [(field, HeaderValue::from_static(to))];
         let explanation = local.explain_redirect(&fields.into_iter().collect())?;
         Some(explanation.to_string())
     }
@@ -234,12 +246,37 @@ mod tests {
     #[test]
     fn a_redirect_to_the_apps_own_port_is_explained() {
         let app = local("3000", Options::default());
-        for own in ["http://localhost:3000/login", "http://127.0.0.1:3000"] {
+        for own in [
+            "http://localhost:3000/login",
+            "http://127.0.0.1:3000",
+            "https://localhost/",
+            "//0.0.0.0:3000",
+        ] {
             let told = redirected(&app, own).unwrap();
             assert!(told.contains("start ngrnotok with --dev"), "{told}");
         }
         for other in ["/login", "http://localhost:30001/", "https://example.org/"] {
             assert_eq!(redirected(&app, other), None);
+        }
+        for (field, to, what) in [
+            (
+                REFRESH,
+                "0; url=http://localhost:3000/",
+                "sends visitors to http://localhost:3000,",
+            ),
+            (
+                LINK,
+                "<http://localhost:3000/a>",
+                "field link leads visitors to http://localhost:3000,",
+            ),
+            (
+                CONTENT_LOCATION,
+                "https://localhost:3000/a",
+                "field content-location leads",
+            ),
+        ] {
+            let told = led(&app, field, to).unwrap();
+            assert!(told.contains(what), "{told}");
         }
         let elsewhere = local("http://app.test:3000", Options::default());
         assert_eq!(redirected(&elsewhere, "http://app.test:3000/"), None);
