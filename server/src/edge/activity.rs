@@ -1,25 +1,18 @@
 //! What a visitor's connection is doing, so that one timer can tell whether to cut it.
 //!
 //! hyper has a timer for HTTP/1 heads that doubles as its idle limit, and none for anything else. Here
-//! the connection's IO and its requests leave notes, and the loop that drives the connection reads
-//! them when its only timer fires.
+//! the connection's IO ([`watched`](super::watched)) and its requests leave notes, and the loop that drives
+//! the connection reads them when its only timer ([`patience`](super::patience)) fires.
 
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::{Request, Version};
 use http_body::Body;
 use ngrnotok_common::link::body::Ahead;
-use ngrnotok_common::link::io::Hold;
-use ngrnotok_common::socket::{Socket, poll_write_pieces};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio::time::Instant;
 
 /// From the first byte of a request head to its end.
 pub(super) const HEAD_LIMIT: Duration = Duration::from_secs(15);
@@ -65,7 +58,7 @@ pub(super) struct Activity {
 
 /// What the timer of a connection finds.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// Look again then.
     Wait(Instant),
     /// Idle for too long: close it politely.
@@ -128,7 +121,8 @@ impl Activity {
         Poll::Pending
     }
 
-    fn flushed(&self) {
+    /// Everything that was written has left.
+    pub(super) fn flushed(&self) {
         if self.breaking.load(Relaxed)
             && let Some(waker) = self.breaks().take()
         {
@@ -154,11 +148,13 @@ impl Activity {
         }
     }
 
-    fn is_busy(&self) -> bool {
+    /// Whether a request is open.
+    pub(super) fn is_busy(&self) -> bool {
         self.open_requests.load(Relaxed) > 0
     }
 
-    fn verdict(&self) -> Verdict {
+    /// What is to be done with the connection now.
+    pub(super) fn verdict(&self) -> Verdict {
         let now = Instant::now();
         let after = |since: u64, limit| self.epoch + Duration::from_millis(since) + limit;
         let stalled = self.stalled_since.load(Relaxed);
@@ -182,7 +178,7 @@ impl Activity {
 
     /// A deadline that may come before the one the timer was set to: the end of a head that has
     /// begun, or of lingering.
-    fn early_deadline(&self) -> Option<Instant> {
+    pub(super) fn early_deadline(&self) -> Option<Instant> {
         if let Some(until) = self.lingers_until() {
             return Some(until);
         }
@@ -203,14 +199,16 @@ impl Activity {
         Some(self.epoch + since_the_last.min(since_the_first))
     }
 
-    fn bytes_came(&self) {
+    /// Bytes have come in which a head may begin.
+    pub(super) fn bytes_came(&self) {
         if self.open_requests.load(Relaxed) == 0 && !self.reading_head.load(Relaxed) {
             self.quiet_since.store(self.now(), Relaxed);
             self.reading_head.store(true, Relaxed);
         }
     }
 
-    fn wrote(&self, went: bool) {
+    /// The socket has taken bytes, or takes none.
+    pub(super) fn wrote(&self, went: bool) {
         let stalled = self.stalled_since.load(Relaxed) > 0;
         if went && stalled {
             self.stalled_since.store(0, Relaxed);
@@ -219,87 +217,30 @@ impl Activity {
         }
     }
 
+    /// Whether we have said goodbye and read on.
+    pub(super) fn is_lingering(&self) -> bool {
+        self.lingering_since.load(Relaxed) != 0
+    }
+
+    /// Whether bytes of an upload may be on their way when the connection ends.
+    pub(super) fn had_bodies(&self) -> bool {
+        self.had_bodies.load(Relaxed)
+    }
+
+    /// We have said goodbye, and read on for a moment.
+    pub(super) fn lingers(&self) {
+        let now = self.now().max(1);
+        self.lingering_since.store(now, Relaxed);
+        self.lingering_still.store(now, Relaxed);
+    }
+
+    /// Something came meanwhile.
+    pub(super) fn lingers_still(&self) {
+        self.lingering_still.store(self.now(), Relaxed);
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// What to do with a connection now.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Advice {
-    /// Take no further requests and close it when the open ones are done.
-    Close,
-    /// Drop it.
-    Cut,
-}
-
-/// Watches over one connection: speaks up when it is slow, stalled or idle, or when the server drains.
-#[derive(Debug)]
-pub(super) struct Patience<'a> {
-    activity: &'a Activity,
-    timer: Pin<Box<Sleep>>,
-    drain: Pin<Box<WaitForCancellationFuture<'a>>>,
-    /// How long an idle connection may still come up with a request once the server drains.
-    idle_drain: Duration,
-    draining: Drain,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Drain {
-    NotYet,
-    /// At the latest then the connection is told.
-    Until(Instant),
-    Told,
-}
-
-impl<'a> Patience<'a> {
-    pub(super) fn new(
-        activity: &'a Activity,
-        drain: &'a CancellationToken,
-        idle_drain: Duration,
-    ) -> Self {
-        Self {
-            activity,
-            timer: Box::pin(sleep(HEAD_LIMIT)),
-            drain: Box::pin(drain.cancelled()),
-            idle_drain,
-            draining: Drain::NotYet,
-        }
-    }
-
-    /// To be polled after the connection in each round, and again after the connection has followed
-    /// the advice.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Advice> {
-        if matches!(self.draining, Drain::NotYet) && self.drain.as_mut().poll(cx).is_ready() {
-            let until = Instant::now() + self.idle_drain;
-            self.draining = Drain::Until(until);
-            if until < self.timer.deadline() {
-                self.timer.as_mut().reset(until);
-            }
-        }
-        if let Drain::Until(until) = self.draining
-            && (self.activity.is_busy() || until <= Instant::now())
-        {
-            self.draining = Drain::Told;
-            return Poll::Ready(Advice::Close);
-        }
-        if let Some(deadline) = self.activity.early_deadline()
-            && deadline < self.timer.deadline()
-        {
-            self.timer.as_mut().reset(deadline);
-        }
-        while self.timer.as_mut().poll(cx).is_ready() {
-            match self.activity.verdict() {
-                Verdict::Wait(until) => self.timer.as_mut().reset(until),
-                Verdict::Cut => return Poll::Ready(Advice::Cut),
-                Verdict::Close => {
-                    // If it does not close by then, it will be looked at again.
-                    self.timer.as_mut().reset(Instant::now() + HEAD_LIMIT);
-                    return Poll::Ready(Advice::Close);
-                }
-            }
-        }
-        Poll::Pending
     }
 }
 
@@ -323,195 +264,6 @@ impl Drop for OpenRequest {
         if activity.open_requests.fetch_sub(1, Relaxed) == 1 {
             activity.quiet_since.store(activity.now(), Relaxed);
         }
-    }
-}
-
-/// A stream that leaves notes. hyper or h2 owns it; a [`Lookout`] shares it.
-#[derive(Debug)]
-pub(super) struct Watched<S>(Arc<Mutex<Watching<S>>>);
-
-/// The other handle to a watched stream, for the loop that drives the connection.
-#[derive(Debug)]
-pub(super) struct Lookout<S>(Arc<Mutex<Watching<S>>>);
-
-/// Shared by two handles in one task, so the lock is never contended.
-#[derive(Debug)]
-struct Watching<S> {
-    stream: S,
-    activity: Arc<Activity>,
-    /// HTTP/2 sends frames between requests (PING, SETTINGS) that begin no head.
-    bytes_begin_heads: bool,
-    /// The owner has asked for bytes and will be woken when they come.
-    owner_waits: bool,
-    /// Read by the lookout, for the owner.
-    ahead: BytesMut,
-}
-
-/// How far the lookout reads in search of the visitor's end.
-const LOOK_AHEAD: usize = 64 * 1024;
-
-impl<S> Watched<S> {
-    pub(super) fn new(
-        stream: S,
-        activity: Arc<Activity>,
-        bytes_begin_heads: bool,
-    ) -> (Self, Lookout<S>) {
-        let watching = Arc::new(Mutex::new(Watching {
-            stream,
-            activity,
-            bytes_begin_heads,
-            owner_waits: false,
-            ahead: BytesMut::new(),
-        }));
-        (Self(Arc::clone(&watching)), Lookout(watching))
-    }
-}
-
-impl<S: AsyncRead + Unpin> Lookout<S> {
-    /// Ready when the visitor has left in the middle of a request.
-    ///
-    /// hyper notices by itself while it reads. It does not read when it has pipelined bytes already, or
-    /// more of an upload than the local app takes, so then we do.
-    pub(super) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut watching = lock(&self.0);
-        let this = &mut *watching;
-        if this.owner_waits || this.activity.open_requests.load(Relaxed) == 0 {
-            return Poll::Pending;
-        }
-        while this.ahead.len() < LOOK_AHEAD {
-            match ready!(pin!(this.stream.read_buf(&mut this.ahead)).poll(cx)) {
-                Ok(0) | Err(_) => return Poll::Ready(()),
-                Ok(_) => {}
-            }
-        }
-        Poll::Pending
-    }
-}
-
-impl<S: Socket> Lookout<S> {
-    /// From now on the end of the connection is a reset.
-    pub(super) fn reset_on_drop(&self) {
-        lock(&self.0).stream.reset_on_drop();
-    }
-}
-
-impl<S> Watching<S> {
-    fn note<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        self.activity.wrote(written.is_ready());
-        written
-    }
-}
-
-impl<S: AsyncRead + Unpin> Watching<S> {
-    fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = out.filled().len();
-        let read = if self.ahead.is_empty() {
-            Pin::new(&mut self.stream).poll_read(cx, out)
-        } else {
-            let n = self.ahead.len().min(out.remaining());
-            out.put_slice(&self.ahead.split_to(n));
-            Poll::Ready(Ok(()))
-        };
-        self.owner_waits = read.is_pending();
-        if self.bytes_begin_heads && out.filled().len() > before {
-            self.activity.bytes_came();
-        }
-        read
-    }
-
-    /// Says goodbye, and if an upload may still be on its way, reads on for a moment: closing a socket
-    /// with unread bytes resets the connection, and the visitor would lose the answer (a 413, say)
-    /// that it has not read yet (RFC 9112 §9.6).
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>
-    where
-        S: AsyncWrite,
-    {
-        if self.activity.lingering_since.load(Relaxed) == 0 {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            if !self.activity.had_bodies.load(Relaxed) {
-                return Poll::Ready(Ok(()));
-            }
-            let now = self.activity.now().max(1);
-            self.activity.lingering_since.store(now, Relaxed);
-            self.activity.lingering_still.store(now, Relaxed);
-        }
-        let mut scratch = [0; 8192];
-        loop {
-            let mut read = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
-            if read.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            let now = self.activity.now();
-            self.activity.lingering_still.store(now, Relaxed);
-        }
-    }
-}
-
-fn lock<S>(watching: &Mutex<Watching<S>>) -> MutexGuard<'_, Watching<S>> {
-    watching
-        .lock()
-        .expect("a panic under this lock ends the task that owns both handles")
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        lock(&self.0).poll_read(cx, out)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut watching = lock(&self.0);
-        let written = Pin::new(&mut watching.stream).poll_write(cx, bytes);
-        watching.note(written)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let mut watching = lock(&self.0);
-        let written = poll_write_pieces(Pin::new(&mut watching.stream), cx, slices);
-        watching.note(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        lock(&self.0).stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut watching = lock(&self.0);
-        let flushed = Pin::new(&mut watching.stream).poll_flush(cx);
-        if flushed.is_ready() {
-            watching.activity.flushed();
-        }
-        watching.note(flushed)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.0).poll_shutdown(cx)
-    }
-}
-
-impl<S: Socket> Hold for Watched<S> {
-    fn hold(&mut self, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
-        lock(&self.0).stream.hold(pieces)
-    }
-}
-
-impl<S: Socket> Socket for Watched<S> {
-    fn reset_on_drop(&self) {
-        lock(&self.0).stream.reset_on_drop();
     }
 }
 

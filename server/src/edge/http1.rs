@@ -18,13 +18,15 @@ use ngrnotok_common::socket::Socket;
 use ngrnotok_common::splice::{SocketEnd, splice};
 use tracing::debug;
 
-use super::activity::{Activity, Advice, OpenRequest, Patience, Watched};
+use super::activity::{Activity, OpenRequest};
 use super::handle::handle;
 use super::last_words::LastWords;
+use super::patience::{Advice, Patience};
 use super::respond::EdgeBody;
 use super::serve::Edge;
 use super::upgrade::{Answer, Switched};
 use super::visitor::Visitor;
+use super::watched::Watched;
 
 /// A head, and what may wait in memory to be written: 64 KiB.
 const BUFFER: usize = 64 * 1024;

@@ -20,11 +20,13 @@ use ngrnotok_common::splice::{StreamEnd, splice};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::activity::{Activity, Advice, HEAD_LIMIT, OpenRequest, Patience, Watched};
+use super::activity::{Activity, HEAD_LIMIT, OpenRequest};
 use super::handle::handle;
+use super::patience::{Advice, Patience};
 use super::serve::Edge;
 use super::upgrade::{Answer, Switched};
 use super::visitor::Visitor;
+use super::watched::Watched;
 
 /// Requests of one connection at once: 128.
 const STREAMS: u32 = 128;
