@@ -16,6 +16,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use crate::upgrades::{echo, upgraded};
+
 /// From the first byte to the last of what comes before a request: 10 s.
 const OPENING: u64 = 10;
 
@@ -242,5 +244,31 @@ fn as_many_connections_as_allowed_are_served_and_one_more_waits() {
         served.pop();
         let answer = one_more.await;
         assert_eq!(answer.text(), "served");
+    });
+}
+
+#[test]
+fn an_upgraded_connection_keeps_its_place_among_those_allowed() {
+    run(async {
+        for via in [Via::Http1, Via::PlainHttp1, Via::PlainHttp2] {
+            let plan = World::plan().server(|config| {
+                config.max_connections = 4;
+                config.shards = NonZeroUsize::MIN;
+            });
+            // The client's link is the first of the four.
+            let world = plan.client("app", &echo().await.0).start().await;
+            let mut served = Vec::new();
+            for _ in 0..3 {
+                let mut wire = upgraded(&world, via).await;
+                assert_eq!(soon("a greeting", wire.exactly(7)).await, "welcome");
+                served.push(wire);
+            }
+            let mut one_more = pin!(upgraded(&world, via));
+            let waits = timeout(Duration::from_millis(300), &mut one_more).await;
+            assert!(waits.is_err(), "{via:?}: a fifth was served");
+            served.pop();
+            let mut wire = soon("a place", one_more).await;
+            assert_eq!(soon("a greeting", wire.exactly(7)).await, "welcome");
+        }
     });
 }

@@ -82,6 +82,44 @@ pub(crate) async fn upgraded(world: &World, via: Via) -> Wire {
 }
 
 #[test]
+fn a_connection_that_has_carried_an_upload_loses_nothing_after_an_upgrade() {
+    run(async {
+        let (tell, mut told) = mpsc::channel(1);
+        let app = Origin::raw(move |mut wire| {
+            let tell = tell.clone();
+            async move {
+                while let Some(head) = wire.next_head().await {
+                    if head.starts_with("POST ") {
+                        wire.exactly(4).await;
+                        wire.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                            .await;
+                        continue;
+                    }
+                    wire.say(AGREE).await;
+                    wire.finish().await;
+                    let _ = tell.send(wire.rest().await).await;
+                    return;
+                }
+            }
+        });
+        let world = World::of(&app.await).await;
+        for via in [Via::Http1, Via::PlainHttp1] {
+            let mut wire = world.wire(via, "app").await;
+            wire.say("POST / HTTP/1.1\r\nHost: app.tunnel.test\r\nContent-Length: 4\r\n\r\nbody")
+                .await;
+            assert_eq!(soon("an answer", wire.answer()).await.status, 200);
+            wire.say(ASK).await;
+            soon("the switch", wire.head()).await;
+            assert_eq!(soon("the app's end", wire.rest()).await, "", "{via:?}");
+            wire.say("still here").await;
+            wire.finish().await;
+            let came = soon("the rest at the app", told.recv()).await;
+            assert_eq!(came.unwrap(), "still here", "{via:?}");
+        }
+    });
+}
+
+#[test]
 fn bytes_go_both_ways_after_an_upgrade() {
     run(async {
         let (app, mut ended) = echo().await;

@@ -96,6 +96,11 @@ impl Activity {
         }
     }
 
+    /// Notes that what comes from now on is not HTTP, and none of it may be thrown away.
+    pub(super) fn upgraded(&self) {
+        self.had_bodies.store(false, Relaxed);
+    }
+
     /// Whether only the end of the connection tells the visitor that an answer is whole.
     pub(super) fn ends_with_connection(&self) -> bool {
         self.ends_with_connection.load(Relaxed)

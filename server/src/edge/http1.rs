@@ -16,6 +16,7 @@ use ngrnotok_common::protocol::stream;
 use ngrnotok_common::rewound::Rewound;
 use ngrnotok_common::socket::Socket;
 use ngrnotok_common::splice::{SocketEnd, splice};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::debug;
 
 use super::activity::{Activity, OpenRequest};
@@ -41,12 +42,13 @@ pub(super) fn serve<S>(
     edge: &Arc<Edge>,
     visitor: Arc<Visitor>,
     stream: S,
+    permit: OwnedSemaphorePermit,
 ) -> impl Future<Output = ()>
 where
     S: Socket,
 {
     let activity = Activity::new();
-    let (stream, lookout) = Watched::new(stream, Arc::clone(&activity), true);
+    let (stream, lookout) = Watched::new(stream, Arc::clone(&activity), true, permit);
     let io = TokioIo::new(stream);
     let (notes, shared) = (Arc::clone(&activity), Arc::clone(edge));
     let service = service_fn(move |request: Request<Incoming>| {
@@ -59,6 +61,9 @@ where
         async move {
             let answer = answer::<S>(&edge, &visitor, &mut head, body, open).await;
             notes.answers(answer.body().ahead());
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                notes.upgraded();
+            }
             Ok::<_, Infallible>(answer.map(|body| LastWords::new(body, notes)))
         }
     });

@@ -17,6 +17,7 @@ use ngrnotok_common::link::ping::Pace;
 use ngrnotok_common::link::serving::{Reply, Serving};
 use ngrnotok_common::socket::Socket;
 use ngrnotok_common::splice::{StreamEnd, splice};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -71,13 +72,14 @@ pub(super) fn serve<S>(
     edge: &Arc<Edge>,
     visitor: Arc<Visitor>,
     stream: S,
+    permit: OwnedSemaphorePermit,
 ) -> impl Future<Output = ()>
 where
     S: Socket,
 {
     let activity = Activity::new();
     // HTTP/2 sends frames between requests that begin no head.
-    let (stream, _) = Watched::new(stream, Arc::clone(&activity), false);
+    let (stream, _) = Watched::new(stream, Arc::clone(&activity), false, permit);
     async move {
         let opening = async {
             let opened = Serving::open(stream, &settings(), PACE).await;

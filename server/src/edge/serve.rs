@@ -160,10 +160,10 @@ impl Edge {
             Visit::Plain { opening, arrival } => {
                 let protocol = opening.protocol;
                 let visitor = self.visitor(&arrival, Scheme::Http, None);
-                let stream = opening.into_stream();
+                let (stream, permit) = (opening.into_stream(), arrival.permit);
                 match protocol {
-                    Protocol::Http1 => http1::serve(&self, visitor, stream).await,
-                    Protocol::Http2 => Box::pin(http2::serve(&self, visitor, stream)).await,
+                    Protocol::Http1 => http1::serve(&self, visitor, stream, permit).await,
+                    Protocol::Http2 => Box::pin(http2::serve(&self, visitor, stream, permit)).await,
                 }
                 Ok(())
             }
@@ -188,9 +188,10 @@ impl Edge {
             _ => Protocol::Http1,
         };
         let visitor = self.visitor(&arrival, Scheme::Https, name.as_deref());
+        let permit = arrival.permit;
         match protocol {
-            Protocol::Http1 => http1::serve(self, visitor, stream).await,
-            Protocol::Http2 => Box::pin(http2::serve(self, visitor, stream)).await,
+            Protocol::Http1 => http1::serve(self, visitor, stream, permit).await,
+            Protocol::Http2 => Box::pin(http2::serve(self, visitor, stream, permit)).await,
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use ngrnotok_common::link::io::Hold;
 use ngrnotok_common::socket::{Socket, poll_write_pieces};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::activity::Activity;
 
@@ -31,6 +32,9 @@ struct Watching<S> {
     owner_waits: bool,
     /// Read by the lookout, for the owner.
     ahead: BytesMut,
+    /// The socket's place among the connections of the server. Here, because the socket goes on after an
+    /// upgrade when the connection that it was has ended.
+    _permit: OwnedSemaphorePermit,
 }
 
 /// How far the lookout reads in search of the visitor's end.
@@ -41,6 +45,7 @@ impl<S> Watched<S> {
         stream: S,
         activity: Arc<Activity>,
         bytes_begin_heads: bool,
+        permit: OwnedSemaphorePermit,
     ) -> (Self, Lookout<S>) {
         let watching = Arc::new(Mutex::new(Watching {
             stream,
@@ -48,6 +53,7 @@ impl<S> Watched<S> {
             bytes_begin_heads,
             owner_waits: false,
             ahead: BytesMut::new(),
+            _permit: permit,
         }));
         (Self(Arc::clone(&watching)), Lookout(watching))
     }
