@@ -52,7 +52,7 @@
 //! another language), [`link`] turns a TLS stream into an end of a link, [`headers`] holds the rules of
 //! a proxy hop, [`splice`] joins two streams after an upgrade, [`socket`] is
 //! what they end in, [`hostname`], [`id`] and [`secret`] are the small types, [`failures`] counts wrong secrets, [`cli`], [`folders`],
-//! [`manual`], [`memory`], [`orphans`], [`output`], [`rewound`], [`shutdown`] and [`telemetry`] what both binaries start and end with.
+//! [`manual`], [`memory`], [`orphans`], [`output`], [`rewound`], [`shutdown`], [`stall`] and [`telemetry`] what both binaries start and end with.
 
 pub mod cli;
 pub mod failures;
@@ -72,4 +72,5 @@ pub mod secret;
 pub mod shutdown;
 pub mod socket;
 pub mod splice;
+pub mod stall;
 pub mod telemetry;

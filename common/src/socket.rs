@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, DuplexStream};
 use tokio::net::TcpStream;
 
 use crate::link::io::{Hold, ReadAhead};
@@ -51,6 +51,11 @@ impl Socket for TcpStream {
         // If it fails, the socket is dead already.
         let _ = self.set_zero_linger();
     }
+}
+
+/// A pipe in memory has no reset either.
+impl Socket for DuplexStream {
+    fn reset_on_drop(&self) {}
 }
 
 #[cfg(unix)]

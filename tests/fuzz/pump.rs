@@ -304,6 +304,7 @@ async fn link(plan: &Arc<Plan>) {
     let pace = Pace {
         every: STUCK * 2,
         limit: STUCK * 2,
+        at_once: 1,
     };
     let calling = Calling::open(near, &settings, None).await;
     let (requests, calling) = calling.expect("a link");

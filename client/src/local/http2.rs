@@ -59,7 +59,7 @@ pub(super) async fn send(
         .await
         .map_err(|error| {
             let cause = match &error {
-                ExchangeError::Upload => Cause::BadFraming,
+                ExchangeError::Upload(_) => Cause::BadFraming,
                 ExchangeError::Peer(error) if error.is_io() || error.is_go_away() => {
                     Cause::LocalClosed
                 }

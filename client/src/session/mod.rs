@@ -216,7 +216,7 @@ pub(crate) async fn serve(
             }
             () = &mut limit, if closing => {
                 debug!("open requests are cut off at the limit");
-                link.abort();
+                link.abort(h2::Reason::CANCEL);
                 return Ok(());
             }
             away = sleeps.next() => {

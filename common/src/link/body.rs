@@ -11,15 +11,18 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
+use tokio::time::timeout;
 
 use super::windows::Unread;
 use crate::headers::strip_trailers;
+use crate::stall::StallTimer;
 
 /// The body of a message that arrives as a stream of HTTP/2.
 ///
@@ -112,6 +115,29 @@ impl LinkBody {
     pub fn ahead(&self) -> Ahead {
         Ahead(self.0.as_ref().map_or_else(Weak::new, Arc::downgrade))
     }
+
+    /// What will be left of this body when its reader is gone.
+    pub fn rest(&self) -> Rest {
+        Rest(self.0.clone())
+    }
+}
+
+/// What is left of a body that nobody reads any more. As long as it is kept, the stream is not reset.
+#[derive(Clone)]
+pub struct Rest(Option<Arc<Mutex<Receiving>>>);
+
+impl Rest {
+    /// Throws away what still comes, without giving window back, until the body ends, breaks, or has brought
+    /// more than `most` bytes, and for at most `limit`.
+    ///
+    /// A rest that is malformed has its stream reset by h2 meanwhile, also after the answer (RFC 9113 §8.1.1).
+    pub async fn discard(self, mut most: usize, limit: Duration) {
+        let Some(receiving) = self.0 else {
+            return;
+        };
+        let end = poll_fn(|cx| lock(&receiving).poll_discard(cx, &mut most));
+        let _ = timeout(limit, end).await;
+    }
 }
 
 impl Ahead {
@@ -187,6 +213,19 @@ impl Receiving {
         }
     }
 
+    fn poll_discard(&mut self, cx: &mut Context<'_>, most: &mut usize) -> Poll<()> {
+        while !self.data_ended {
+            let Some(Ok(chunk)) = ready!(self.stream.poll_data(cx)) else {
+                return Poll::Ready(());
+            };
+            let Some(left) = most.checked_sub(chunk.len()) else {
+                return Poll::Ready(());
+            };
+            *most = left;
+        }
+        Poll::Ready(())
+    }
+
     /// What the reader takes is on its way, because it has a bounded buffer of its own.
     fn hand_out(&mut self, chunk: Bytes) -> Result<Frame<Bytes>, h2::Error> {
         self.stream.flow_control().release_capacity(chunk.len())?;
@@ -258,6 +297,12 @@ impl fmt::Debug for LinkBody {
     }
 }
 
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rest").finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Ahead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ahead").finish_non_exhaustive()
@@ -271,24 +316,27 @@ pub enum PumpError<E> {
     /// shorter body.
     #[error("the body broke off")]
     Body(#[source] E),
-    /// The peer wants no more of it, or the link is gone.
+    /// The peer wants no more of it, has taken nothing of it for too long, or the link is gone.
     #[error("the stream was closed by the peer")]
     Stream(#[from] h2::Error),
 }
 
 /// Sends a whole body, trailers included, into a stream.
 ///
-/// If the body fails, the stream is reset with `on_failure`. Cancel safety: dropping the future drops
+/// If the body fails, the stream is reset with `on_failure`. If bytes wait and the peer takes none of them
+/// for `stall_limit`, it is reset with CANCEL. Cancel safety: dropping the future drops
 /// the stream, which resets it with CANCEL.
 pub async fn pump<B>(
     body: B,
     mut stream: SendStream<Bytes>,
     on_failure: Reason,
+    stall_limit: Option<Duration>,
 ) -> Result<(), PumpError<B::Error>>
 where
     B: Body<Data = Bytes>,
 {
     let mut body = pin!(body);
+    let mut stall = stall_limit.map(StallTimer::new);
     loop {
         let next = poll_fn(|cx| {
             // A peer that gave up must be noticed while the body has nothing to say.
@@ -311,7 +359,7 @@ where
             Ok(chunk) if chunk.is_empty() => {}
             Ok(chunk) => {
                 let last = body.is_end_stream();
-                send_chunk(&mut stream, chunk, last).await?;
+                send_or_stall(&mut stream, chunk, last, &mut stall).await?;
                 if last {
                     return Ok(());
                 }
@@ -338,16 +386,24 @@ pub(crate) async fn let_it_leave() {
 /// Sends one chunk as the peer's window allows.
 pub async fn send_chunk(
     stream: &mut SendStream<Bytes>,
+    chunk: Bytes,
+    last: bool,
+) -> Result<(), h2::Error> {
+    send_or_stall(stream, chunk, last, &mut None).await
+}
+
+/// The same, until the peer has kept its window shut for too long.
+async fn send_or_stall(
+    stream: &mut SendStream<Bytes>,
     mut chunk: Bytes,
     last: bool,
+    stall: &mut Option<StallTimer>,
 ) -> Result<(), h2::Error> {
     while !chunk.is_empty() {
         stream.reserve_capacity(chunk.len());
         // `poll_capacity` speaks only of what was added, so what is there already is asked first.
         if stream.capacity() == 0 {
-            poll_fn(|cx| stream.poll_capacity(cx))
-                .await
-                .unwrap_or_else(|| Err(Reason::STREAM_CLOSED.into()))?;
+            poll_fn(|cx| poll_capacity(stream, stall, cx)).await?;
         }
         let part = chunk.split_to(stream.capacity().min(chunk.len()));
         if !part.is_empty() {
@@ -355,6 +411,29 @@ pub async fn send_chunk(
         }
     }
     Ok(())
+}
+
+/// Waits for the peer's window to open.
+fn poll_capacity(
+    stream: &mut SendStream<Bytes>,
+    stall: &mut Option<StallTimer>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), h2::Error>> {
+    match (stream.poll_capacity(cx), stall) {
+        (Poll::Pending, None) => Poll::Pending,
+        (Poll::Pending, Some(stall)) => {
+            ready!(stall.poll(cx));
+            stream.send_reset(Reason::CANCEL);
+            Poll::Ready(Err(Reason::CANCEL.into()))
+        }
+        (Poll::Ready(granted), stall) => {
+            if let Some(stall) = stall {
+                stall.progress();
+            }
+            let granted = granted.unwrap_or_else(|| Err(Reason::STREAM_CLOSED.into()));
+            Poll::Ready(granted.map(drop))
+        }
+    }
 }
 
 #[cfg(test)]

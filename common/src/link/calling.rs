@@ -126,10 +126,10 @@ const CONTINUE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why an exchange has no answer.
 #[derive(Debug, Error)]
-pub enum ExchangeError {
+pub enum ExchangeError<E> {
     /// The body of the request broke off, or is not what its head says.
     #[error("the request's body broke off")]
-    Upload,
+    Upload(E),
     /// The connection ended, or its far side reset the stream.
     #[error("{}", in_words(.0))]
     Peer(#[from] h2::Error),
@@ -151,7 +151,7 @@ pub fn exchange<B>(
     body: B,
     interim: &mut (dyn FnMut(Response<()>) + Send),
     tasks: &TaskTracker,
-) -> impl Future<Output = Result<Response<AnswerBody>, ExchangeError>>
+) -> impl Future<Output = Result<Response<AnswerBody>, ExchangeError<B::Error>>>
 where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
@@ -159,7 +159,7 @@ where
     let mut held = expects_continue(&head).then(|| Box::pin(sleep(CONTINUE_LIMIT)));
     let sent = requests.raw().send_request(head, bodiless);
     let sent = sent.map(|(answer, stream)| {
-        let upload = (!bodiless).then(|| Box::pin(pump(body, stream, Reason::CANCEL)));
+        let upload = (!bodiless).then(|| Box::pin(pump(body, stream, Reason::CANCEL, None)));
         (answer, upload)
     });
     async move {
@@ -192,8 +192,8 @@ where
                 && let Poll::Ready(sent) = rest.as_mut().poll(cx)
             {
                 upload = None;
-                if let Err(PumpError::Body(_)) = sent {
-                    return Poll::Ready(Err(ExchangeError::Upload));
+                if let Err(PumpError::Body(error)) = sent {
+                    return Poll::Ready(Err(ExchangeError::Upload(error)));
                 }
             }
             if !answered {

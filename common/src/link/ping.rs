@@ -41,14 +41,32 @@ pub struct Pace {
     pub every: Duration,
     /// From a PING to its answer.
     pub limit: Duration,
+    /// PINGs that follow one another at once when the connection is new, for whoever wants to know its round
+    /// trip. With none of them the first PING waits for its time.
+    pub at_once: u32,
 }
+
+/// 3 PINGs at once: the first answer comes late because much else happens then, and whoever wants to know the
+/// length of the link should not wait for the next.
+const LINK_AT_ONCE: u32 = 3;
 
 impl Pace {
     /// Both ends of a link.
     pub const LINK: Self = Self {
         every: PING_EVERY,
         limit: PING_LIMIT,
+        at_once: LINK_AT_ONCE,
     };
+}
+
+impl Pace {
+    /// How long the next PING waits after so many answers.
+    fn rest(self, answers: u32) -> Duration {
+        match answers < self.at_once {
+            true => Duration::ZERO,
+            false => self.every,
+        }
+    }
 }
 
 /// Why the heartbeat stopped.
@@ -75,17 +93,12 @@ pub(super) struct Heartbeat {
     shortest: Option<Duration>,
 }
 
-/// PINGs that follow one another at once when the link is new: 3. The first answer comes late because much
-/// else happens then, and whoever wants to know the length of the link should not wait for the next.
-const FIRST_PINGS: u32 = 3;
-
 impl Heartbeat {
-    /// The first PING goes out at once, so that there is a latency to show.
     pub(super) fn new(pings: PingPong, pace: Pace) -> Self {
         Self {
             pings,
             pace,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            timer: Box::pin(tokio::time::sleep(pace.rest(0))),
             sent: None,
             probing: None,
             latency: Latency::default(),
@@ -128,10 +141,7 @@ impl Heartbeat {
                         self.shortest = Some(self.shortest.unwrap_or(round_trip).min(round_trip));
                         self.sent = None;
                         self.answers = self.answers.saturating_add(1);
-                        let rest = match self.answers < FIRST_PINGS {
-                            true => Duration::ZERO,
-                            false => self.pace.every,
-                        };
+                        let rest = self.pace.rest(self.answers);
                         self.timer.as_mut().reset(now + rest);
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Stopped::Closed(error)),

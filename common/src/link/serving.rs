@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
@@ -26,6 +27,7 @@ pub struct Serving<S: Hold> {
     flusher: Flusher<S>,
     heartbeat: Heartbeat,
     unread: Unread,
+    stall_limit: Option<Duration>,
     /// None where the peer is a stranger, who gets what the settings say and nothing more.
     windows: Option<Windows>,
 }
@@ -55,8 +57,17 @@ impl<S: Hold> Serving<S> {
             flusher,
             heartbeat: Heartbeat::new(pings, pace),
             unread: Unread::default(),
+            stall_limit: None,
             windows: None,
         })
+    }
+
+    /// Resets streams whose answer waits and of which the peer takes nothing for `limit`.
+    pub fn with_stall_limit(self, limit: Duration) -> Self {
+        Self {
+            stall_limit: Some(limit),
+            ..self
+        }
     }
 
     /// Lets the windows of streams grow as the connection turns out to be long and fast.
@@ -94,7 +105,7 @@ impl<S: Hold> Serving<S> {
         let accepted = self.connection.poll_accept(cx);
         // The round goes on while there are requests; its writes leave together at its end.
         if let Poll::Ready(Some(Ok((request, respond)))) = accepted {
-            let reply = Reply::new(respond, self.unread.clone());
+            let reply = Reply::new(respond, self.unread.clone(), self.stall_limit);
             return Poll::Ready(Ok(Some((request, reply))));
         }
         let rest = finish_round(Some(&mut self.heartbeat), &self.flusher, cx);
@@ -116,9 +127,9 @@ impl<S: Hold> Serving<S> {
         self.connection.graceful_shutdown();
     }
 
-    /// Ends the connection at once; open streams break.
-    pub fn abort(&mut self) {
-        self.connection.abrupt_shutdown(Reason::CANCEL);
+    /// Ends the connection at once, and says why; open streams break.
+    pub fn abort(&mut self, reason: Reason) {
+        self.connection.abrupt_shutdown(reason);
     }
 }
 
@@ -130,6 +141,7 @@ pub struct Reply(Arc<Mutex<Replying>>);
 struct Replying {
     respond: SendResponse<Bytes>,
     unread: Unread,
+    stall_limit: Option<Duration>,
     interim_answers_left: u8,
 }
 
@@ -138,10 +150,11 @@ struct Replying {
 const INTERIM_ANSWERS: u8 = 16;
 
 impl Reply {
-    fn new(respond: SendResponse<Bytes>, unread: Unread) -> Self {
+    fn new(respond: SendResponse<Bytes>, unread: Unread, stall_limit: Option<Duration>) -> Self {
         Self(Arc::new(Mutex::new(Replying {
             respond,
             unread,
+            stall_limit,
             interim_answers_left: INTERIM_ANSWERS,
         })))
     }
@@ -167,6 +180,11 @@ impl Reply {
         self.lock().respond.send_response(head, ended)
     }
 
+    /// Resets the stream instead of answering.
+    pub fn reset(&self, reason: Reason) {
+        self.lock().respond.send_reset(reason);
+    }
+
     /// Sends a whole answer. A body that breaks off resets the stream with INTERNAL_ERROR, so that it
     /// never looks like a shorter one.
     ///
@@ -181,7 +199,8 @@ impl Reply {
         if ended {
             return Ok(());
         }
-        pump(body, stream, Reason::INTERNAL_ERROR).await
+        let stall_limit = self.lock().stall_limit;
+        pump(body, stream, Reason::INTERNAL_ERROR, stall_limit).await
     }
 
     /// Resolves when the peer has reset the stream before the head was sent, or the connection is gone.

@@ -86,6 +86,8 @@ pub enum Cause {
     BadHost,
     /// Where the request's body ends is not said, not said clearly, or said wrongly.
     BadFraming,
+    /// The rest of the request's body did not come.
+    RequestTimeout,
     /// The method opens a tunnel to anywhere, which this is not for.
     ConnectRefused,
     /// TLS was opened for one name, the request asks for another.
@@ -135,7 +137,7 @@ struct Entry {
 }
 
 /// Every cause once, in the order of the enum.
-const CATALOGUE: [Entry; 18] = [
+const CATALOGUE: [Entry; 19] = [
     Entry {
         cause: Cause::BadHost,
         side: Side::Visitor,
@@ -153,6 +155,15 @@ const CATALOGUE: [Entry; 18] = [
         proxy_error: "http_request_error",
         title: "The request does not say clearly where its body ends",
         fix: "Send one Content-Length, or Transfer-Encoding: chunked and whole chunks, and never both.",
+    },
+    Entry {
+        cause: Cause::RequestTimeout,
+        side: Side::Visitor,
+        code: "request_timeout",
+        status: 408,
+        proxy_error: "http_request_error",
+        title: "The rest of the request did not come",
+        fix: "Send the whole body; a pause in it may last 60 s.",
     },
     Entry {
         cause: Cause::ConnectRefused,
@@ -372,7 +383,8 @@ mod tests {
     fn next(cause: Cause) -> Option<Cause> {
         Some(match cause {
             Cause::BadHost => Cause::BadFraming,
-            Cause::BadFraming => Cause::ConnectRefused,
+            Cause::BadFraming => Cause::RequestTimeout,
+            Cause::RequestTimeout => Cause::ConnectRefused,
             Cause::ConnectRefused => Cause::Misdirected,
             Cause::Misdirected => Cause::ForeignHost,
             Cause::ForeignHost => Cause::TunnelNotFound,

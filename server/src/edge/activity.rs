@@ -14,14 +14,30 @@ use http_body::Body;
 use ngrnotok_common::link::body::Ahead;
 use tokio::time::Instant;
 
+use super::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
+
 /// From the first byte of a request head to its end.
 pub(super) const HEAD_LIMIT: Duration = Duration::from_secs(15);
 
 /// A connection without a request.
 pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// A visitor who takes nothing while bytes wait for it.
-pub(super) const STALL_LIMIT: Duration = Duration::from_secs(90);
+/// A visitor who takes nothing while bytes wait for it, or sends nothing of a body that is wanted; each stream
+/// for itself.
+pub(super) const STALL_LIMIT: Duration = Duration::from_secs(60);
+
+/// A request that its visitor takes back within 1 s was hardly meant.
+const EARLY: Duration = Duration::from_secs(1);
+
+/// So many of them may come at once: 500. Leaving a page with a hundred pictures cancels them all; making an
+/// app work for nobody takes thousands.
+pub(super) const EARLY_RESETS: u32 = 500;
+
+/// One of them is forgiven after so long, and one for each request that is answered: 0.2 s.
+const FORGIVEN_EVERY: u64 = 200;
+
+/// Uploads that can take up the connection's whole window while their readers are busy.
+const FILLS_WINDOW: u32 = CONNECTION_WINDOW / STREAM_WINDOW;
 
 /// How long an unwanted upload is read and thrown away after the answer while nothing of it comes.
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
@@ -46,6 +62,12 @@ pub(super) struct Activity {
     lingering_still: AtomicU64,
     /// The answer ends where the connection does (HTTP/1.0), so a break must not look like an end.
     ends_with_connection: AtomicBool,
+    /// Requests taken back early that are not forgiven yet.
+    early_resets: AtomicU32,
+    /// When the last one was forgiven.
+    forgiven_at: AtomicU64,
+    /// Uploads whose readers are busy.
+    uploads_held_up: AtomicU32,
     /// A request with a body has come, so there may be bytes on their way that nobody wants.
     had_bodies: AtomicBool,
     /// The answer that is being sent, to be received while the visitor is slow.
@@ -79,6 +101,9 @@ impl Activity {
             lingering_since: AtomicU64::new(0),
             lingering_still: AtomicU64::new(0),
             ends_with_connection: AtomicBool::new(false),
+            early_resets: AtomicU32::new(0),
+            forgiven_at: AtomicU64::new(0),
+            uploads_held_up: AtomicU32::new(0),
             had_bodies: AtomicBool::new(false),
             ahead: Mutex::default(),
             breaking: AtomicBool::new(false),
@@ -141,6 +166,45 @@ impl Activity {
 
     fn ahead(&self) -> MutexGuard<'_, Ahead> {
         self.ahead.lock().expect("nothing panics under this lock")
+    }
+
+    /// Notes that the visitor has taken back a request, which began then.
+    pub(super) fn taken_back(&self, began: Instant) {
+        if began.elapsed() > EARLY {
+            return self.answered();
+        }
+        let forgiven_at = self.forgiven_at.load(Relaxed);
+        let forgiven = self.now().saturating_sub(forgiven_at) / FORGIVEN_EVERY;
+        let forgiven_at = forgiven_at + forgiven * FORGIVEN_EVERY;
+        self.forgiven_at.store(forgiven_at, Relaxed);
+        let resets = u64::from(self.early_resets.load(Relaxed));
+        let resets = resets.saturating_sub(forgiven) + 1;
+        self.early_resets
+            .store(u32::try_from(resets).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Notes that a request has been answered to its end.
+    pub(super) fn answered(&self) {
+        let resets = self.early_resets.load(Relaxed);
+        self.early_resets.store(resets.saturating_sub(1), Relaxed);
+    }
+
+    /// Whether the visitor makes requests to take them back.
+    pub(super) fn takes_back_too_much(&self) -> bool {
+        self.early_resets.load(Relaxed) > EARLY_RESETS
+    }
+
+    /// Notes that the reader of an upload is busy with what has come, or asks for more.
+    pub(super) fn upload_held_up(&self, held_up: bool) {
+        match held_up {
+            true => self.uploads_held_up.fetch_add(1, Relaxed),
+            false => self.uploads_held_up.fetch_sub(1, Relaxed),
+        };
+    }
+
+    /// Whether uploads whose readers are busy may have left the others no window to send anything.
+    pub(super) fn uploads_fill_window(&self) -> bool {
+        self.uploads_held_up.load(Relaxed) >= FILLS_WINDOW
     }
 
     /// Notes that a request has begun; its end is noted when the guard is dropped.
@@ -257,6 +321,11 @@ pub(super) struct OpenRequest {
 }
 
 impl OpenRequest {
+    /// When it came.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// How long it has been here.
     pub(super) fn held(&self) -> Duration {
         self.began.elapsed()

@@ -20,7 +20,7 @@ use super::respond::EdgeBody;
 use super::source::Source;
 use super::visitor::Visitor;
 use crate::registry::{Registry, Route};
-use crate::session::{Lost, SessionBody, Unanswered};
+use crate::session::{Lost, SessionBody, Unanswered, UploadError};
 use crate::urls::Scheme;
 
 /// Makes a visitor's head fit for the link. `written` is the host as the visitor wrote it.
@@ -64,7 +64,7 @@ pub(super) async fn forward<B>(
     interim: &mut (dyn FnMut(Response<()>) + Send),
 ) -> Result<Response<EdgeBody>, Cause>
 where
-    B: Body<Data = Bytes, Error: Send> + Send + 'static,
+    B: Body<Data = Bytes, Error = UploadError> + Send + 'static,
 {
     let mut stripped = |mut head: Response<()>| {
         headers::strip_answer(&mut head);

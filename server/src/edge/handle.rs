@@ -13,6 +13,7 @@ use super::source::Source;
 use super::upgrade::{self, Answer, Kind};
 use super::visitor::Visitor;
 use super::{host, respond};
+use crate::session::UploadError;
 use crate::urls::Scheme;
 
 /// Answers one request: by the local app behind its name, or by saying why not. Interim answers of the
@@ -27,7 +28,7 @@ pub(super) async fn handle<B>(
     interim: &mut (dyn FnMut(Response<()>) + Send),
 ) -> Answer
 where
-    B: Body<Data = Bytes, Error: Send> + Send + 'static,
+    B: Body<Data = Bytes, Error = UploadError> + Send + 'static,
 {
     let taste = respond::Taste::of(head);
     match carry(edge, visitor, head, body, open, interim).await {
@@ -45,7 +46,7 @@ async fn carry<B>(
     interim: &mut (dyn FnMut(Response<()>) + Send),
 ) -> Result<Answer, Cause>
 where
-    B: Body<Data = Bytes, Error: Send> + Send + 'static,
+    B: Body<Data = Bytes, Error = UploadError> + Send + 'static,
 {
     let kind = Kind::of(head, &body)?;
     let written = host::written(head)?.to_owned();

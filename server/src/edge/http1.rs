@@ -26,7 +26,9 @@ use super::patience::{Advice, Patience};
 use super::respond::EdgeBody;
 use super::serve::Edge;
 use super::upgrade::{Answer, Switched};
+use super::upload::Upload;
 use super::visitor::Visitor;
+use super::visitor_end::VisitorEnd;
 use super::watched::Watched;
 
 /// A head, and what may wait in memory to be written: 64 KiB.
@@ -57,6 +59,7 @@ where
         notes.request(&request);
         let (head, body) = request.into_parts();
         let mut head = Request::from_parts(head, ());
+        let body = Upload::new(&head, body, &notes);
         // hyper keeps room for this as long as the connection lives, so the head is in it only once.
         async move {
             let answer = answer::<S>(&edge, &visitor, &mut head, body, open).await;
@@ -115,7 +118,7 @@ async fn answer<S: Socket>(
     edge: &Edge,
     visitor: &Visitor,
     head: &mut Request<()>,
-    body: Incoming,
+    body: Upload<Incoming>,
     open: OpenRequest,
 ) -> Response<EdgeBody> {
     let upgrade = head
@@ -127,7 +130,7 @@ async fn answer<S: Socket>(
     let answer = handle(edge, visitor, head, body, open, interim).await;
     match (answer, upgrade) {
         (Answer::Ordinary(mut answer), _) => {
-            if says(&answer, Cause::BadFraming) {
+            if says(&answer, Cause::BadFraming) || says(&answer, Cause::RequestTimeout) {
                 // What follows could be anything, also in the eyes of the next hop.
                 let close = HeaderValue::from_static("close");
                 answer.headers_mut().insert(CONNECTION, close);
@@ -144,7 +147,8 @@ async fn answer<S: Socket>(
                     .downcast::<TokioIo<Watched<S>>>()
                     .expect("the connection is the one we put in");
                 let socket = Rewound::new(parts.read_buf, parts.io.into_inner());
-                if let Err(error) = splice(SocketEnd(socket), link).await {
+                let visitor = VisitorEnd::new(SocketEnd(socket));
+                if let Err(error) = splice(visitor, link).await {
                     debug!(%error, "an upgraded connection broke");
                 }
             });

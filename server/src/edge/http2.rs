@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use h2::RecvStream;
 use h2::server::Builder;
+use h2::{Reason, RecvStream};
 use http::header::{HeaderName, UPGRADE};
 use http::{Method, Request, Response};
 use ngrnotok_common::link::body::{LinkBody, PumpError};
@@ -21,12 +21,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::activity::{Activity, HEAD_LIMIT, OpenRequest};
+use super::activity::{Activity, EARLY_RESETS, HEAD_LIMIT, STALL_LIMIT};
 use super::handle::handle;
 use super::patience::{Advice, Patience};
 use super::serve::Edge;
 use super::upgrade::{Answer, Switched};
+use super::upload::Upload;
 use super::visitor::Visitor;
+use super::visitor_end::VisitorEnd;
 use super::watched::Watched;
 
 /// Requests of one connection at once: 128.
@@ -34,8 +36,8 @@ const STREAMS: u32 = 128;
 
 /// What one upload may send ahead: 256 KiB; all of a connection together: 2 MiB. A visitor whose
 /// uploads stall holds up only itself.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
+pub(super) const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 
 /// A header list: 64 KiB. h2 answers a longer one with 431.
 const HEADER_LIST: u32 = 64 * 1024;
@@ -49,9 +51,16 @@ const WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-acce
 const PACE: Pace = Pace {
     every: Duration::from_secs(30),
     limit: Duration::from_secs(20),
+    // Nobody asks for a stranger's round trip.
+    at_once: 0,
 };
 
-/// The limits on strangers stay at h2's own: 20 streams reset before they were looked at, 1024 errors.
+/// What is still read of a request after its answer: 64 KiB within 0.1 s. So much may have been on its way,
+/// and whoever sends more is told to stop (RFC 9113 §8.1).
+const REST: usize = 64 * 1024;
+const REST_LIMIT: Duration = Duration::from_millis(100);
+
+/// The limit on errors of strangers stays at h2's own: 1024 in the life of a connection.
 fn settings() -> Builder {
     let mut builder = Builder::new();
     builder
@@ -60,6 +69,9 @@ fn settings() -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)
+        // h2's 20 end the connection of whoever leaves a page with many pictures. Those that come and go within
+        // one read are counted here, all of them in `Activity`.
+        .max_pending_accept_reset_streams(EARLY_RESETS as usize)
         // Browsers open WebSockets on the connection they have (RFC 8441).
         .enable_connect_protocol();
     builder
@@ -83,6 +95,7 @@ where
     async move {
         let opening = async {
             let opened = Serving::open(stream, &settings(), PACE).await;
+            let opened = opened.map(|opened| opened.with_stall_limit(STALL_LIMIT));
             opened.map_err(io::Error::other)
         };
         let opening = Box::pin(edge.opens(Instant::now() + HEAD_LIMIT, opening));
@@ -101,6 +114,12 @@ where
                     if let Poll::Ready(next) = connection.as_mut().poll_accept(cx) {
                         return Poll::Ready(next);
                     }
+                    if activity.takes_back_too_much() {
+                        connection.abort(Reason::ENHANCE_YOUR_CALM);
+                        // Says so to the visitor, if its socket takes it.
+                        let _ = connection.poll_accept(cx);
+                        return Poll::Ready(Ok(None));
+                    }
                     match patience.poll(cx) {
                         Poll::Ready(Advice::Close) => connection.drain(),
                         Poll::Ready(Advice::Cut) => return Poll::Ready(Ok(None)),
@@ -109,11 +128,18 @@ where
                 }
             });
             match next.await {
+                Ok(Some((request, reply))) if is_malformed(&request) => {
+                    reply.reset(Reason::PROTOCOL_ERROR);
+                    activity.taken_back(Instant::now());
+                }
                 Ok(Some((request, reply))) => {
-                    let (edge, visitor, open) =
-                        (Arc::clone(edge), Arc::clone(&visitor), activity.open());
+                    let (edge, visitor, notes) = (
+                        Arc::clone(edge),
+                        Arc::clone(&visitor),
+                        Arc::clone(&activity),
+                    );
                     let tasks = edge.connections.clone();
-                    tasks.spawn(exchange(edge, visitor, request, reply, open));
+                    tasks.spawn(exchange(edge, visitor, request, reply, notes));
                 }
                 Ok(None) => return,
                 Err(error) => {
@@ -125,6 +151,16 @@ where
     }
 }
 
+/// What RFC 9113 §8.3.1 says of `:path` and `:scheme`, and h2 does not ask for. Where there is no
+/// `:authority`, h2 keeps no scheme.
+fn is_malformed<B>(request: &Request<B>) -> bool {
+    let uri = request.uri();
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let asterisk = path == "*" && request.method() == Method::OPTIONS;
+    let scheme = uri.scheme_str().unwrap_or("http");
+    !path.starts_with('/') && !asterisk || !matches!(scheme, "http" | "https")
+}
+
 /// One request. A visitor who resets the stream drops it wherever it stands.
 ///
 /// Not an `async fn`: that would hold what it is given twice, and every request has one of these.
@@ -133,7 +169,7 @@ fn exchange(
     visitor: Arc<Visitor>,
     request: Request<RecvStream>,
     reply: Reply,
-    open: OpenRequest,
+    notes: Arc<Activity>,
 ) -> impl Future<Output = ()> {
     let (head, receive) = request.into_parts();
     // What follows a CONNECT is no body.
@@ -143,11 +179,17 @@ fn exchange(
     };
     let wants_head_only = head.method == Method::HEAD;
     let mut head = Request::from_parts(head, ());
+    let rest = body.rest();
+    let body = Upload::new(&head, body, &notes);
+    let open = notes.open();
+    let began = open.began();
     async move {
         let interim = &mut |head| reply.interim(head);
         let answer = tokio::select! {
+            // First of all, so that a request that was taken back at once reaches nobody.
+            biased;
+            () = reply.peer_left() => return notes.taken_back(began),
             answer = handle(&edge, &visitor, &mut head, body, open, interim) => answer,
-            () = reply.peer_left() => return,
         };
         match answer {
             Answer::Ordinary(answer) if wants_head_only => {
@@ -158,11 +200,16 @@ fn exchange(
                 let (head, mut body) = answer.into_parts();
                 let ahead = body.ahead();
                 let answer = Response::from_parts(head, &mut body);
-                tokio::select! {
-                    sent = reply.send(answer) => if let Err(PumpError::Body(error)) = sent {
-                        debug!(error = %in_words(&error), "an answer broke off");
-                    },
+                let sent = tokio::select! {
+                    sent = reply.send(answer) => sent,
                     never = ahead.drive() => match never {},
+                };
+                match sent {
+                    Ok(()) => {}
+                    Err(PumpError::Stream(_)) => return notes.taken_back(began),
+                    Err(PumpError::Body(error)) => {
+                        debug!(error = %in_words(&error), "an answer broke off");
+                    }
                 }
             }
             Answer::Switched(Switched { mut head, link }) => {
@@ -172,11 +219,13 @@ fn exchange(
                 let (Ok(send), Some(receive)) = (reply.begin(head, false), receive) else {
                     return;
                 };
-                let visitor = StreamEnd::new(send, receive);
+                let visitor = VisitorEnd::new(StreamEnd::new(send, receive));
                 if let Err(error) = splice(visitor, link).await {
                     debug!(%error, "an upgraded stream broke");
                 }
             }
         }
+        notes.answered();
+        rest.discard(REST, REST_LIMIT).await;
     }
 }

@@ -19,8 +19,12 @@ mod respond;
 mod serve;
 mod sniff;
 mod source;
+#[cfg(test)]
+mod tests;
 mod upgrade;
+mod upload;
 mod visitor;
+mod visitor_end;
 mod watched;
 
 pub use handover::{Detached, Handover, Visit};

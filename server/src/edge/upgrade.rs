@@ -15,7 +15,7 @@ use ngrnotok_common::protocol::stream;
 use super::activity::OpenRequest;
 use super::forward::read_answer;
 use super::respond::EdgeBody;
-use crate::session::{PacedEnd, Session, Switch, SwitchedGuard};
+use crate::session::{PacedEnd, Session, Switch, SwitchedGuard, UploadError};
 
 const WEBSOCKET: &str = "websocket";
 
@@ -101,7 +101,7 @@ pub(super) async fn ask<B>(
     open: OpenRequest,
 ) -> Result<Answer, Cause>
 where
-    B: Body<Data = Bytes, Error: Send> + Send + 'static,
+    B: Body<Data = Bytes, Error = UploadError> + Send + 'static,
 {
     if !matches!(*head.method(), Method::GET | Method::CONNECT) {
         let method = HeaderValue::from_str(head.method().as_str()).map_err(|_| Cause::BadHost)?;

@@ -24,7 +24,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::debug;
 
 use super::slots::{Slot, Slots};
-use super::{Counted, PacedEnd, SessionBody, ShardId, Switch};
+use super::{Counted, PacedEnd, SessionBody, ShardId, Switch, UploadError};
 
 /// A link on which the client waits for requests.
 pub struct Link {
@@ -44,8 +44,8 @@ pub struct Link {
 pub(super) enum Failure {
     /// All its streams are taken.
     Full(Limit),
-    /// The request's body broke off.
-    Upload,
+    /// The request's body did not come whole.
+    Upload(UploadError),
     /// The client has not looked at the request, and says so.
     NotProcessed,
     /// The client has not looked at it and will look at none that comes later: the link ends.
@@ -62,7 +62,7 @@ impl Failure {
         match self {
             Self::NotProcessed | Self::Closing => true,
             Self::Lost => method.is_idempotent(),
-            Self::Full(_) | Self::Upload | Self::Reset => false,
+            Self::Full(_) | Self::Upload(_) | Self::Reset => false,
         }
     }
 
@@ -76,7 +76,7 @@ impl From<Failure> for Cause {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Full(limit) => Self::OverLimit(Some(limit)),
-            Failure::Upload => Self::BadFraming,
+            Failure::Upload(error) => error.into(),
             Failure::NotProcessed | Failure::Closing | Failure::Reset | Failure::Lost => {
                 Self::LinkLost
             }
@@ -169,7 +169,7 @@ impl Link {
         uploads: &TaskTracker,
     ) -> Result<Response<SessionBody>, Failure>
     where
-        B: Body<Data = Bytes, Error: Send> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<UploadError> + Send> + Send + 'static,
     {
         let slot = self.take_slot()?;
         let head = match copies {
@@ -179,7 +179,7 @@ impl Link {
         let answer = exchange(&self.requests, head, body, interim, uploads)
             .await
             .map_err(|error| match error {
-                ExchangeError::Upload => Failure::Upload,
+                ExchangeError::Upload(error) => Failure::Upload(error.into()),
                 ExchangeError::Peer(error) => failure(&error),
             })?;
         Ok(answer.map(|body| SessionBody::new(body, slot)))
@@ -196,7 +196,7 @@ impl Link {
         uploads: &TaskTracker,
     ) -> Result<Switch, Failure>
     where
-        B: Body<Data = Bytes, Error: Send> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<UploadError> + Send> + Send + 'static,
     {
         let slot = self.take_slot()?;
         let (mut answer, stream) = self
@@ -254,13 +254,13 @@ impl Link {
 /// Sends the body with which an upgrade begins, and leaves the stream open for what follows it.
 async fn send_body<B>(body: B, mut stream: SendStream<Bytes>) -> Result<SendStream<Bytes>, Failure>
 where
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes, Error: Into<UploadError>>,
 {
     let mut body = pin!(body);
     while !body.is_end_stream()
         && let Some(frame) = body.frame().await
     {
-        let frame = frame.map_err(|_| Failure::Upload)?;
+        let frame = frame.map_err(|error| Failure::Upload(error.into()))?;
         if let Ok(chunk) = frame.into_data() {
             let sent = send_chunk(&mut stream, chunk, false).await;
             sent.map_err(|error| failure(&error))?;

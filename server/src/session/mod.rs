@@ -12,6 +12,7 @@ mod lost;
 mod meter;
 mod paced;
 mod slots;
+mod upload;
 
 use std::fmt;
 use std::mem::take;
@@ -40,6 +41,7 @@ use paced::Paced;
 pub use paced::PacedEnd;
 pub use slots::Slot;
 use slots::Slots;
+pub use upload::UploadError;
 
 /// Which shard of the server a link lives on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,8 +188,8 @@ impl Session {
     /// Errors: [`Unanswered::Lost`] if it may be sent once more, see [`Session::send_again`];
     /// [`Cause::OverLimit`] when all streams of the link or the token are taken,
     /// [`Cause::OverRate`] when the token allows no more requests now, [`Cause::ClientOffline`] when no
-    /// link comes in time, [`Cause::BadFraming`] when the body breaks, [`Cause::LinkLost`] when the link
-    /// ends first. Cancel safety: dropping the future, or later the body of the answer, resets the
+    /// link comes in time, [`Cause::BadFraming`] when the body breaks, [`Cause::RequestTimeout`] when it does
+    /// not come, [`Cause::LinkLost`] when the link ends first. Cancel safety: dropping the future, or later the body of the answer, resets the
     /// stream with CANCEL, and the client drops its exchange with the local app.
     pub async fn send<B>(
         &self,
@@ -196,7 +198,7 @@ impl Session {
         interim: &mut (dyn FnMut(Response<()>) + Send),
     ) -> Result<Response<SessionBody>, Unanswered>
     where
-        B: Body<Data = Bytes, Error: Send> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<UploadError> + Send> + Send + 'static,
     {
         let within = self.0.limits.admit()?;
         let body = Paced::new(body, within.as_ref().and_then(Within::on_bytes));
@@ -252,7 +254,7 @@ impl Session {
     /// Errors and cancel safety are those of [`Session::send`].
     pub async fn switch<B>(&self, head: Request<()>, body: B) -> Result<Switch, Cause>
     where
-        B: Body<Data = Bytes, Error: Send> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<UploadError> + Send> + Send + 'static,
     {
         let within = self.0.limits.admit()?;
         let body = Paced::new(body, within.as_ref().and_then(Within::on_bytes));

@@ -3,6 +3,7 @@
 //!
 //! The mapping of heads has no face of its own. At the edge it is in `edge`, in the tunnel client in `local`.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,7 +179,7 @@ async fn answer(upload: LinkBody, reply: Reply, body: Bytes) {
 
 async fn ask<B>(requests: &Requests, body: B, tasks: &TaskTracker) -> anyhow::Result<()>
 where
-    B: http_body::Body<Data = Bytes, Error: Send> + Send + 'static,
+    B: http_body::Body<Data = Bytes, Error: Debug + Send + Sync> + Send + 'static,
 {
     let head = Request::post("https://app500.tunnel.test/a/path?query").body(())?;
     let answer = exchange(requests, head, body, &mut |_| {}, tasks).await?;

@@ -85,7 +85,7 @@ fn pseudo_fields() -> Vec<Attack> {
         ),
         (
             "an odd scheme",
-            BeOneOrNone,
+            BeRefused,
             all(&[METHOD, (b":scheme", b"ftp"), AUTHORITY, PATH]),
         ),
         (
@@ -141,7 +141,7 @@ fn targets() -> Vec<Attack> {
     let paths: [(Must, &[u8]); 18] = [
         (BeRefused, b""),
         (BeRefused, b"a"),
-        (BeOneOrNone, b"?a"),
+        (BeRefused, b"?a"),
         (BeOneOrNone, b"#a"),
         (BeRefused, b"/a b"),
         (BeRefused, b"/a HTTP/1.1"),
@@ -155,7 +155,7 @@ fn targets() -> Vec<Attack> {
         (BeRefused, b"http://other.example/a"),
         (BeOneOrNone, b"/a\x80b"),
         (BeOneOrNone, b"/a#b"),
-        (BeOneOrNone, b"*"),
+        (BeRefused, b"*"),
         (Pass, b"//other.example/a"),
     ];
     let hosts: [(Must, &[u8]); 18] = [
