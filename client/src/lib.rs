@@ -14,7 +14,8 @@
 //! - [`status`], [`requests`] and [`connections`] are what there is to see; [`output`] shows them as lines,
 //!   [`tui`] as a panel, [`web`] as a page and an API for browsers and programs on this machine. [`face`] is
 //!   a client with all of them.
-//! - [`ask`] are the commands that ask such an API.
+//! - [`sign_in`] has the links that let a browser in to that page, and [`ask`] the commands that ask such an
+//!   API.
 //! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
 //!   checked types; [`doctor`] tries them out, and [`login`] is how a token gets into that file.
 
@@ -46,6 +47,7 @@ pub mod resend;
 mod secrets;
 mod session;
 pub mod settings;
+pub mod sign_in;
 pub mod status;
 mod supervise;
 pub mod tui;

@@ -1,6 +1,6 @@
 //! `ngrnotok`: parse, check, find or start a server, serve, leave.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -22,6 +22,7 @@ use ngrnotok::settings::{OutputWord, Settings};
 use ngrnotok::web::{Web, WebError};
 use ngrnotok_common::memory;
 use ngrnotok_common::output::{self, complain};
+use ngrnotok_common::printable;
 use ngrnotok_common::protocol::control::StopCode;
 use ngrnotok_common::protocol::handshake::Problem;
 use ngrnotok_common::secret::{Secret, shows_token};
@@ -60,7 +61,14 @@ fn program() -> ExitCode {
         }
         Some(Command::Logs(words)) => block_on(async {
             let mut stdout = tokio::io::stdout();
-            match ask::logs(&config::web_notes(), &words, &mut stdout).await {
+            match ask::logs(
+                &config::web_notes(),
+                &words,
+                io::stdout().is_terminal(),
+                &mut stdout,
+            )
+            .await
+            {
                 Err(AskError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
                 done => Ok(done?),
             }
@@ -90,8 +98,10 @@ fn program() -> ExitCode {
     }
 }
 
-fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
-    written(output::print(text))
+fn print(text: impl AsRef<str>) -> Result<(), Failure> {
+    // Servers, visitors and apps have a part in it.
+    let text = printable::text(text.as_ref());
+    written(output::print(text.as_bytes()))
 }
 
 const TOKEN_TYPED: &str = "a token must not be an argument, every user of this machine could read it. \
@@ -275,6 +285,8 @@ where
     let place = settings.web.unwrap_or_default();
     let notes = config::web_notes();
     let web = Web::bind(place, config::web_password(settings)?, Some(&notes)).await?;
+    let web = web.map(|web| web.allow_unix(settings.web_allow_unix));
+    let sign_in = web.as_ref().map(Web::sign_in);
     let words = tunnels.iter().filter_map(|(word, tunnel)| {
         let word = word.clone()?;
         Some((tunnel.name.clone(), word))
@@ -284,7 +296,9 @@ where
         port_was_taken: false,
         public_command,
         words: words.collect(),
-        web: web.as_ref().map(Web::url),
+        web: sign_in.map(|sign_in| sign_in.page().to_owned()),
+        // A file or a log may be for everybody to read.
+        sign_in: sign_in.filter(|_| io::stdout().is_terminal()).cloned(),
     };
     let tunnels = tunnels.into_iter().map(|(_, tunnel)| tunnel).collect();
     let recorder = config::recorder(&wishes.settings)?;
@@ -349,7 +363,10 @@ async fn log_in(named: Option<PathBuf>, given: Settings) -> Result<(), Failure> 
     let session = login::try_out(connector, Some(token.clone())).await?;
     store::log_in(path, &wishes, &token)?;
     let outcome = match session {
-        Some(session) => format!("Logged in to {server} as {}.", session.account),
+        Some(session) => format!(
+            "Logged in to {server} as {}.",
+            printable::line(&session.account)
+        ),
         None => {
             format!("Logged in to {server}. All the links that this token may have are in use now.")
         }

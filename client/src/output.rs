@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use jiff::Zoned;
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::id::SessionId;
+use ngrnotok_common::printable;
 use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::requests::{Happening, Requests, Seen};
+use crate::sign_in::SignIn;
 use crate::status::{OnlineTunnel, RefusedTunnel, SessionStatus, State, Status};
 
 /// Lines are written in batches at most this often: a flood of requests must not become a flood of
@@ -42,12 +44,20 @@ pub struct Opening {
     pub words: IndexMap<Name, String>,
     /// Where to look at what goes through.
     pub web: Option<String>,
+    /// What lets a browser in there; `None`: others than the user may read what is shown.
+    pub sign_in: Option<SignIn>,
 }
 
 impl Opening {
     /// Where a tunnel is shown. Those that a program has opened have no word, and stand behind the others.
     pub(crate) fn place(&self, tunnel: &OnlineTunnel) -> usize {
         self.words.get_index_of(&tunnel.name).unwrap_or(usize::MAX)
+    }
+
+    /// What to open in a browser, to look at what goes through.
+    pub(crate) fn page(&self) -> Option<String> {
+        let link = self.sign_in.as_ref().map(SignIn::shown_link);
+        link.or_else(|| self.web.clone())
     }
 
     /// What is forwarded where there is no tunnel.
@@ -381,8 +391,8 @@ impl Lines {
     }
 
     fn first_hints(&mut self, tunnels: usize) {
-        if let Some(web) = &self.opening.web {
-            self.line(&format!("Inspect     {web}"));
+        if let Some(page) = self.opening.page() {
+            self.line(&format!("Inspect     {page}"));
         }
         let Some(port) = self.opening.embedded_port else {
             return;
@@ -491,7 +501,8 @@ impl Lines {
     }
 
     fn line(&mut self, line: &str) {
-        self.text.push_str(line);
+        // Much of it is what servers, visitors and apps say.
+        self.text.push_str(&printable::line(line));
         self.text.push('\n');
     }
 

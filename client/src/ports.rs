@@ -1,4 +1,4 @@
-//! Who listens on this machine, as far as the system tells.
+//! Whose sockets there are on this machine, as far as the system tells.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,6 +34,26 @@ pub(crate) fn listeners() -> Option<Vec<Listener>> {
     Some(listed(&v4).chain(listed(&v6)).collect())
 }
 
+/// The user whose program has the other end of a connection within this machine: of the socket at `there` that
+/// is connected to `here`. `None` where the system does not tell.
+pub(crate) fn owner_of(there: SocketAddr, here: SocketAddr) -> Option<u32> {
+    // A socket of IPv6 that talks IPv4 is in the other table.
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .into_iter()
+        .find_map(|table| connected(&std::fs::read_to_string(table).ok()?, there, here))
+}
+
+/// The user whose process this is.
+pub(crate) fn own_user() -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Some(std::fs::metadata("/proc/self").ok()?.uid())
+    }
+    #[cfg(not(unix))]
+    None
+}
+
 /// The sockets of a process: a number, or "self". Those of other users' processes are not told.
 pub(crate) fn sockets_of(process: &str) -> HashSet<u64> {
     let Ok(descriptors) = std::fs::read_dir(format!("/proc/{process}/fd")) else {
@@ -63,8 +83,30 @@ fn listed(table: &str) -> impl Iterator<Item = Listener> {
     })
 }
 
+/// The owner of a connected socket in a table of `/proc/net`. In other states the system may name root for a
+/// socket that nobody has any more.
+fn connected(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, from, to, ESTABLISHED, _, _, _, owner, ..] = fields[..] else {
+            return None;
+        };
+        let is = |text: &str, wanted: SocketAddr| {
+            let address = address(text)?;
+            let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+            (address == wanted).then_some(())
+        };
+        is(from, local)?;
+        is(to, remote)?;
+        owner.parse().ok()
+    })
+}
+
 /// `TCP_LISTEN` of the kernel.
 const LISTENING: &str = "0A";
+
+/// `TCP_ESTABLISHED` of the kernel.
+const ESTABLISHED: &str = "01";
 
 /// `0100007F:0BB8`: words of the machine, each in its own order of bytes, and the port.
 fn address(text: &str) -> Option<SocketAddr> {
@@ -103,6 +145,33 @@ mod tests {
             assert!(sockets_of("self").contains(&listener.socket));
             assert!(listener.hears(address.ip()));
         }
+    }
+
+    #[test]
+    fn the_owner_of_the_other_end_is_told_while_it_is_connected() {
+        use std::os::linux::fs::MetadataExt as _;
+        let us = std::fs::metadata("/proc/self").unwrap().st_uid();
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = std::net::TcpListener::bind(address) else {
+                continue;
+            };
+            let here = listener.local_addr().unwrap();
+            let there = std::net::TcpStream::connect(here).unwrap();
+            let (_accepted, peer) = listener.accept().unwrap();
+            assert_eq!(owner_of(peer, here), Some(us));
+            assert_eq!(owner_of(here, here), None);
+            drop(there);
+            assert_eq!(owner_of(peer, here), None);
+        }
+    }
+
+    #[test]
+    fn a_socket_of_ipv6_that_talks_ipv4_has_an_owner_too() {
+        let row = "  1: 0000000000000000FFFF00000100007F:9000 0000000000000000FFFF00000100007F:0FC8 01 \
+            00000000:00000000 00:00000000 00000000  1000        0 4712 1 0\n";
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        assert_eq!(connected(row, at(0x9000), at(4040)), Some(1000));
+        assert_eq!(connected(row, at(4040), at(0x9000)), None, "the other end");
     }
 
     #[test]

@@ -98,6 +98,11 @@ pub struct Settings {
     #[serde(alias = "web_password", deserialize_with = "secret")]
     pub web_password: Option<Secret>,
 
+    /// Let programs that have the page's key open tunnels to Unix sockets, too
+    #[arg(long)]
+    #[serde(alias = "web_allow_unix")]
+    pub web_allow_unix: bool,
+
     /// Whether to record what goes by, for people to look at [default: on]
     #[arg(long, value_enum, env = "NGRNOTOK_INSPECT")]
     pub inspect: Option<InspectWord>,
@@ -370,6 +375,7 @@ impl Settings {
             web: self.web.or(file.web),
             web_password_file: self.web_password_file.or(file.web_password_file),
             web_password: self.web_password.or(file.web_password),
+            web_allow_unix: self.web_allow_unix || file.web_allow_unix,
             inspect: self.inspect.or(file.inspect),
             inspect_memory: self.inspect_memory.or(file.inspect_memory),
             inspect_body: self.inspect_body.or(file.inspect_body),

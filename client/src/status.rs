@@ -1,6 +1,7 @@
 //! What state the client is in: one value that lines, panel and API all watch.
 
-use ngrnotok_common::hostname::Name;
+use http::Uri;
+use ngrnotok_common::hostname::{HostPort, Name};
 use ngrnotok_common::id::{SessionId, TunnelId};
 use ngrnotok_common::link::ping::Latency;
 use tokio::sync::watch;
@@ -72,6 +73,21 @@ pub struct OnlineTunnel {
     pub url: String,
     /// Where their requests end, `http://localhost:3000`.
     pub target: String,
+}
+
+impl OnlineTunnel {
+    /// The URL as something to open or to copy: scheme and host, where it is one of a web server under this
+    /// name. What a hostile server calls a URL could start any program.
+    pub fn web_url(&self) -> Option<String> {
+        let url: Uri = self.url.parse().ok()?;
+        let scheme = url.scheme_str()?;
+        let authority = url.authority()?.as_str();
+        let host = HostPort::parse(authority).ok()?.host;
+        let rest = host.strip_prefix(self.name.as_str())?;
+        let is_ours = rest.is_empty() || rest.starts_with('.');
+        let fits = matches!(scheme, "http" | "https") && is_ours;
+        fits.then(|| format!("{scheme}://{authority}"))
+    }
 }
 
 /// A tunnel whose name somebody else has for the moment.
@@ -179,6 +195,38 @@ mod tests {
             end(&reporter);
             assert_ne!(status.borrow().state, State::Online);
             assert_eq!(status.borrow().online, []);
+        }
+    }
+
+    #[test]
+    fn only_the_url_of_a_web_server_under_the_name_is_opened() {
+        let web_url = |url: &str| {
+            let url = url.to_owned();
+            OnlineTunnel { url, ..tunnel() }.web_url()
+        };
+        for (url, opened) in [
+            ("https://app.tunnel.test", "https://app.tunnel.test"),
+            ("http://app.localhost:8080/", "http://app.localhost:8080"),
+            ("https://app/path?query", "https://app"),
+        ] {
+            assert_eq!(web_url(url).as_deref(), Some(opened));
+        }
+        for url in [
+            "",
+            "app.tunnel.test",
+            "/app",
+            "file:///etc/passwd",
+            "file://app.tunnel.test/x",
+            "vscode://app.tunnel.test",
+            "javascript:alert(1)",
+            "https://evil.test",
+            "https://apple.test",
+            "https://app.test@evil.test",
+            "https://app.tunnel.test\u{1b}[2J",
+            "https://app.tunnel.test\nrm",
+            "-h",
+        ] {
+            assert_eq!(web_url(url), None, "{url}");
         }
     }
 

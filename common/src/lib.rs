@@ -52,7 +52,8 @@
 //! another language), [`link`] turns a TLS stream into an end of a link, [`headers`] holds the rules of
 //! a proxy hop, [`splice`] joins two streams after an upgrade, [`socket`] is
 //! what they end in, [`hostname`], [`id`] and [`secret`] are the small types, [`failures`] counts wrong secrets, [`cli`], [`folders`],
-//! [`manual`], [`memory`], [`orphans`], [`output`], [`rewound`], [`shutdown`], [`stall`] and [`telemetry`] what both binaries start and end with.
+//! [`manual`], [`memory`], [`orphans`], [`output`], [`printable`], [`rewound`], [`shutdown`], [`stall`] and [`telemetry`]
+//! what both binaries start, print and end with.
 
 pub mod cli;
 pub mod failures;
@@ -66,6 +67,7 @@ pub mod memory;
 pub mod orphans;
 pub mod output;
 pub mod prefix;
+pub mod printable;
 pub mod protocol;
 pub mod rewound;
 pub mod secret;

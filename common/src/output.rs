@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use crate::printable;
+
 /// Prints on standard output. A reader that has seen enough, such as `head`, is no failure.
 ///
 /// # Errors
@@ -44,9 +46,9 @@ pub fn announce(text: String) {
     });
 }
 
-/// Says something on standard error, if it takes it.
+/// Says something on standard error, if it takes it. What others have a part in does not steer the terminal.
 pub fn complain(text: &str) {
-    ERRORS.push(format!("{text}\n").as_bytes());
+    ERRORS.push(format!("{}\n", printable::text(text)).as_bytes());
 }
 
 /// Waits until all that was said on standard error is there, or for a second: a program that ends must not

@@ -1,12 +1,13 @@
 //! Asking a client that runs: status, logs, resend, wait-for-request.
 
 use insta::assert_snapshot;
+use ngrnotok_tests::body::full;
 use ngrnotok_tests::origin::Origin;
-use ngrnotok_tests::program::{Ended, Running, Scratch};
+use ngrnotok_tests::program::{Ended, Program, Running, Scratch};
 use ngrnotok_tests::{run, soon};
 use serde_json::Value;
 
-use crate::{event, ngrnotok, steady, visit};
+use crate::{event, key_of, ngrnotok, steady, visit, visitor_of};
 
 /// A client with a web interface, its URL, and an app that says what it was asked.
 struct Asked {
@@ -59,7 +60,142 @@ fn a_running_client_says_how_it_stands() {
         // The link may be too new.
         let shown = shown.lines().filter(|line| !line.starts_with("Latency"));
         let shown: Vec<_> = shown.collect();
-        assert_snapshot!(steady(&shown.join("\n"), &scratch));
+        let shown = steady(&without_words(&shown.join("\n")), &scratch);
+        assert_snapshot!(shown);
+    });
+}
+
+/// Puts a word in the place of those that links have.
+fn without_words(text: &str) -> String {
+    let mut parts = text.split("#once=");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let word = part.find(char::is_whitespace).unwrap_or(part.len());
+        text.push_str("#once=WORD");
+        text.push_str(&part[word..]);
+    }
+    text
+}
+
+/// Asks a web interface as another user: prints the status and the body of each answer.
+const STRANGER: &str = r#"
+import http.client, os, sys
+"".encode("idna")  # what is loaded late may be for us alone
+os.setgid(65534)
+os.setuid(65534)
+for request in sys.argv[2:]:
+    method, path, body = request.split(" ", 2)
+    connection = http.client.HTTPConnection(sys.argv[1], timeout=10)
+    connection.request(method, path, body or None, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    print(answer.status, answer.read().decode())
+"#;
+
+#[test]
+fn another_user_of_the_machine_gets_nothing() {
+    run(async {
+        let (scratch, app) = (Scratch::new(), Origin::saying("a secret").await);
+        let mut asked = Asked::start(&scratch, &app).await;
+        asked.visit("/").await;
+        let status = ask(&scratch, &["status"]).await.stdout;
+        let link = status.lines().find_map(|line| line.strip_prefix("Inspect"));
+        let link = link.expect("a link").trim();
+        let (page, word) = link.split_once("#once=").expect("a word");
+        assert_eq!(page, asked.web);
+        let sign_in = serde_json::json!({ "word": word }).to_string();
+        let key = key_of(&scratch, &asked.web);
+
+        let address = asked
+            .web
+            .trim_start_matches("http://")
+            .trim_end_matches('/');
+        let stranger = Program::new("python3", "python3", &scratch)
+            .args(["-c", STRANGER, address])
+            .args(["GET / ", "GET /api/tunnels ", "GET /api/exchanges "])
+            .args(["GET /api/exchanges/1/body?part=answer ", "GET /api/har "])
+            .args([&format!("POST /api/sign-in {sign_in}")])
+            .args([r#"POST /api/tunnels {"addr": 80}"#]);
+        let said = stranger.output().await;
+        if said.stderr.contains("PermissionError") {
+            eprintln!("skipped: only root can become another user");
+            return;
+        }
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        assert!(!said.stdout.contains(&key) && !said.stdout.contains("a secret"));
+        let codes: Vec<&str> = ["another_user", "key_missing"]
+            .into_iter()
+            .flat_map(|code| said.stdout.matches(code))
+            .collect();
+        assert_eq!(codes.len(), 6, "{}", said.stdout);
+
+        // Nothing is used up: the word is for the user.
+        let visitor = visitor_of(asked.web.trim_end_matches('/')).await;
+        let request = visitor.request("POST", "/api/sign-in");
+        let request = request.header("content-type", "application/json");
+        let given = visitor.send(request.body(full(sign_in)).unwrap()).await;
+        assert_eq!(given.json()["key"], key);
+    });
+}
+
+/// Runs a program on a terminal of its own and prints what is to be seen there.
+const ON_A_TERMINAL: &str = r#"
+import pty, sys
+status = pty.spawn(sys.argv[1:])
+sys.exit(status >> 8)
+"#;
+
+#[test]
+fn what_strangers_send_does_not_steer_the_terminal() {
+    run(async {
+        let text = "\x1b]52;c;cm0=\x07\u{9b}2J ot\u{202e}ter\r\n\ttwo\n";
+        let app = Origin::http(move |request| async move {
+            let bytes = request.uri().path() == "/bytes";
+            let body = if bytes {
+                b"\xff\x1b[2J".to_vec()
+            } else {
+                text.as_bytes().to_vec()
+            };
+            http::Response::builder()
+                .header(
+                    "x-odd",
+                    http::HeaderValue::from_bytes(b"a\xc2\x9b31m\xe2\x80\xae").unwrap(),
+                )
+                .body(full(body))
+                .unwrap()
+        });
+        let (scratch, app) = (Scratch::new(), app.await);
+        let mut asked = Asked::start(&scratch, &app).await;
+        for path in ["/", "/bytes"] {
+            asked.visit(path).await;
+        }
+        let shown = "\\u001b]52;c;cm0=\\u0007\\u009b2J ot\\u202eter\n\ttwo\n";
+        let steers = |c: char| c.is_control() && c != '\n' && c != '\t' || c == '\u{202e}';
+        for args in [&["logs", "1"][..], &["logs", "1", "--json"], &["logs"]] {
+            let said = ask(&scratch, args).await.stdout;
+            assert!(!said.contains(steers), "{args:?} {said:?}");
+        }
+        let whole = ask(&scratch, &["logs", "1"]).await.stdout;
+        assert!(
+            whole.contains(r"x-odd: a\u009b31m\u202e") && whole.ends_with(shown),
+            "{whole}"
+        );
+        // A pipe gets the bytes; a terminal does not.
+        let args = ["logs", "1", "--body", "answer"];
+        assert_eq!(ask(&scratch, &args).await.stdout, text);
+        let on_terminal = async |args: &[&str]| {
+            let program = Program::new("python3", "python3", &scratch);
+            let client = env!("CARGO_BIN_EXE_cli-ngrnotok");
+            let program = program.args(["-c", ON_A_TERMINAL, client]).args(args);
+            let said = program.output().await;
+            (said.code, said.stdout.replace("\r\n", "\n"))
+        };
+        assert_eq!(on_terminal(&args).await, (Some(0), shown.to_owned()));
+        let (code, refused) = on_terminal(&["logs", "2", "--body", "answer"]).await;
+        assert_eq!(code, Some(1), "{refused}");
+        assert!(
+            refused.contains("> FILE") && !refused.contains('\x1b'),
+            "{refused:?}"
+        );
     });
 }
 

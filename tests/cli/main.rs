@@ -111,6 +111,15 @@ async fn visit(url: &str, path: &str) -> Answer {
     visitor_of(url).await.get(path).await
 }
 
+/// The key of the client whose web interface is at this URL.
+fn key_of(scratch: &Scratch, web: &str) -> String {
+    let port = web.trim_end_matches('/').rsplit(':').next();
+    let file = format!("ngrnotok/web/{}.json", port.expect("a port"));
+    let note = std::fs::read(scratch.path().join(file)).expect("a note of the client");
+    let note: Value = serde_json::from_slice(&note).expect("JSON");
+    note["key"].as_str().expect("a key").to_owned()
+}
+
 /// A visitor of a URL of this machine.
 async fn visitor_of(url: &str) -> Visitor {
     let authority = url.strip_prefix("http://").expect("a plain URL");

@@ -10,7 +10,7 @@ use ngrnotok_tests::{run, soon};
 use tokio::process::Command;
 
 use crate::{
-    RunningServer, config_file, event, ngrnotok, steady, visit, visitor_of, without_folder,
+    RunningServer, config_file, event, key_of, ngrnotok, steady, visit, visitor_of, without_folder,
 };
 
 /// A file with two tunnels.
@@ -214,13 +214,11 @@ fn a_client_without_tunnels_opens_those_that_a_program_asks_for() {
         let empty = event(&mut client).await;
         assert_eq!(empty["event"], "no_tunnels");
         let web = empty["web"].as_str().expect("a URL").trim_end_matches('/');
-        let page = visit(web, "/").await;
-        let key = page.text().split("ngrnotok-key\" content=\"").nth(1);
-        let key = key.and_then(|rest| rest.split('"').next()).expect("a key");
+        let key = key_of(&scratch, web);
         let ask = async |method: &str, path: &str, body: String| {
             let visitor = visitor_of(web).await;
             let request = visitor.request(method, path);
-            let request = request.header("x-ngrnotok-key", key);
+            let request = request.header("x-ngrnotok-key", &key);
             let request = request.header("content-type", "application/json");
             visitor
                 .send(request.body(full(body)).expect("a good request"))
@@ -259,6 +257,10 @@ fn a_client_without_tunnels_opens_those_that_a_program_asks_for() {
             assert!(refused.text().contains(word), "{}", refused.text());
         }
 
+        let unix = r#"{"addr": "unix:/run/app.sock"}"#;
+        let refused = ask("POST", "/api/tunnels", unix.to_owned()).await;
+        assert_eq!(refused.problem(), "403 unix_not_allowed");
+
         let secure = r#"{"addr": 80, "name": "secure", "schemes": ["https"]}"#;
         let refused = ask("POST", "/api/tunnels", secure.to_owned()).await;
         assert_eq!(refused.problem(), "409 tunnel_refused");
@@ -278,6 +280,41 @@ fn a_client_without_tunnels_opens_those_that_a_program_asks_for() {
             ask("DELETE", path, String::new()).await.problem(),
             "404 no_tunnel"
         );
+    });
+}
+
+#[test]
+fn a_program_opens_tunnels_to_unix_sockets_where_that_is_allowed() {
+    run(async {
+        let (scratch, app) = (Scratch::new(), Origin::on_unix_socket("the app"));
+        let args = [
+            "start",
+            "--none",
+            "--local-only",
+            "--web-allow-unix",
+            "--output",
+            "json",
+        ];
+        let mut client =
+            ngrnotok(&scratch, &[&args[..], &["--web", "127.0.0.1:0"]].concat()).start();
+        let empty = event(&mut client).await;
+        let web = empty["web"].as_str().expect("a URL").trim_end_matches('/');
+        let visitor = visitor_of(web).await;
+        let request = visitor.request("POST", "/api/tunnels");
+        let request = request.header("x-ngrnotok-key", key_of(&scratch, web));
+        let request = request.header("content-type", "application/json");
+        let wanted = serde_json::json!({ "addr": app.target().to_string() });
+        let opened = visitor
+            .send(
+                request
+                    .body(full(wanted.to_string()))
+                    .expect("a good request"),
+            )
+            .await;
+        assert_eq!(opened.status, 201, "{}", opened.text());
+        let ready = event(&mut client).await;
+        let url = ready["url"].as_str().expect("a URL");
+        assert_eq!(visit(url, "/").await.text(), "the app");
     });
 }
 

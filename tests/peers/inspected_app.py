@@ -32,9 +32,10 @@ class App(BaseHTTPRequestHandler):
         if path == "/login":
             self.send_header("Set-Cookie", "session=crumbs")
         self.end_headers()
-        self.wfile.write(answer)
+        if self.command != "HEAD":
+            self.wfile.write(answer)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = any
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = any
 
     def log_message(self, *_):
         pass

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unicodedata
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,16 +51,24 @@ def visit(found, method, path, body=None, **fields):
     return answer.status, content
 
 
-def get(web, path):
-    connection = http.client.HTTPConnection(web.removeprefix("http://"), timeout=10)
-    connection.request("GET", path)
-    return json.loads(connection.getresponse().read())
+def key_of(web, found):
+    """The key, from the file that only the user can read."""
+    port = web.rsplit(":", 1)[1]
+    return json.loads((found.client.lines.parent / f"ngrnotok/web/{port}.json").read_text())["key"]
 
 
-def key_of(web):
-    connection = http.client.HTTPConnection(web.removeprefix("http://"), timeout=10)
-    connection.request("GET", "/")
-    return connection.getresponse().read().decode().split('name="ngrnotok-key" content="')[1].split('"')[0]
+def ask(web, key, method, path, body=None):
+    connection = http.client.HTTPConnection(web.removeprefix("http://"), timeout=60)
+    connection.request(method, path, body, {"X-Ngrnotok-Key": key})
+    answer = connection.getresponse()
+    content = answer.read()
+    same(answer.status // 100, 2)
+    return json.loads(content) if content else None
+
+
+def link_to(web, found):
+    """What lets a browser in."""
+    return ask(web, key_of(web, found), "POST", "/api/sign-in/links")["url"]
 
 
 def api(report, web, found, app):
@@ -71,7 +80,7 @@ def api(report, web, found, app):
         schemathesis = Path(sys.executable).with_name("schemathesis")
         command = [
             *(schemathesis, "run", f"{web}/api/openapi.json", "--phases=examples,coverage,fuzzing"),
-            *("--header", f"X-Ngrnotok-Key: {key_of(web)}", "--max-examples=20", "--seed=1"),
+            *("--header", f"X-Ngrnotok-Key: {key_of(web, found)}", "--max-examples=20", "--seed=1"),
             # Events have no end; a description cannot say all that makes no sense.
             *("--exclude-path=/api/events", "--exclude-checks=unsupported_method,positive_data_acceptance"),
             *("--mode=all", "--no-color", "--request-timeout=5"),
@@ -94,9 +103,10 @@ class Looks:
         self.check = report.check
 
     def all(self):
-        self.key = key_of(self.web)
+        self.key = key_of(self.web, self.found)
         self.page.size(1280, 800)
         for name, look in (
+            ("lets a browser in by a link, once", self.let_in),
             ("shows requests as they come", self.live),
             ("shows the numbers of the panel", self.status),
             ("filters them", self.filtered),
@@ -106,6 +116,7 @@ class Looks:
             ("sends a body that nobody has edited as it was", self.unedited),
             ("gives edited lines the line ends of their body", self.edited),
             ("copies a curl command that a shell sends the same with", self.curl),
+            ("lays out bodies that are made to be too much", self.too_much),
             ("shows a WebSocket's messages", self.messages),
             ("compares two answers", self.compared),
             ("exports what it imports again, by the schema", self.archive),
@@ -116,16 +127,17 @@ class Looks:
             self.check(f"the inspector's page {name}", look, limit=60)
 
     def delete_all(self):
-        connection = http.client.HTTPConnection(self.web.removeprefix("http://"), timeout=10)
-        connection.request("DELETE", "/api/exchanges", headers={"X-Ngrnotok-Key": self.key})
-        same(connection.getresponse().status, 204)
+        self.ask("DELETE", "/api/exchanges")
         self.app.asked.clear()
+
+    def ask(self, method, path, body=None):
+        return ask(self.web, self.key, method, path, body)
 
     def visit(self, *args, **fields):
         """A visit, and the number of its exchange once it is over."""
         visit(self.found, *args, **fields)
         while True:
-            newest = get(self.web, "/api/exchanges?limit=1")["exchanges"][0]
+            newest = self.ask("GET", "/api/exchanges?limit=1")["exchanges"][0]
             if newest["state"] != "open":
                 return newest["id"]
 
@@ -148,6 +160,27 @@ class Looks:
     def tab(self, name):
         # It is drawn anew whenever the exchange changes, so there is no holding on to it.
         self.page.run("document.querySelector(`[data-tab=${arguments[0]}]`).click()", name)
+
+    def let_in(self):
+        # As another user would: what there is to see is not shown.
+        self.visit("GET", "/mine")
+        self.page.open(f"{self.web}/")
+        self.page.until_text(".stranger", "ngrnotok status")
+        same("/mine" in self.page.text("body"), False)
+        link = link_to(self.web, self.found)
+        self.page.open(link)
+        self.until_paths("/mine")
+        same(self.page.run("return location.href"), f"{self.web}/#/")
+        same(self.page.run("return document.cookie"), "")
+        # As often as wanted by the same browser, by nobody else.
+        self.page.open(f"{self.web}/")
+        self.until_paths("/mine")
+        self.page.run("localStorage.clear()")
+        self.page.open("about:blank")
+        self.page.open(link)
+        self.page.until_text(".stranger", "This link has been used")
+        self.page.open(link_to(self.web, self.found))
+        self.until_paths("/mine")
 
     def live(self):
         self.delete_all()
@@ -274,18 +307,69 @@ class Looks:
 
     def curl(self):
         self.page.run("navigator.clipboard.writeText = async (text) => { window.copied = text }")
-        for body in (b"it's $HOME `x` \"y\" \\ \n end!", bytes(range(256)), b"@/etc/passwd", b""):
-            id = self.visit("POST", "/copy/it's?q=[1]{2}&r=%20", body, X_Odd="it's \"$(x)\"")
-            _, _, fields, first = self.app.asked[-1]
+        odd = "it's \"$(x)\" `x` !x \\ %s"
+        path = "/copy/it's/../%2e?q=[1]{2}&r=%20"
+        steering = "\x1b[201~\r\nid >/tmp/x\n\x03\x16\x7f\u009b\u202e!!\t"
+        for method, body, fields in (
+            ("POST", b"it's $HOME `x` \"y\" \\ \n end!", {}),
+            ("POST", bytes(range(256)), {}),
+            ("POST", b"@/etc/passwd", {}),
+            ("POST", b"", {}),
+            ("POST", None, {}),
+            ("GET", None, {}),
+            ("GET", b"a body", {}),
+            ("HEAD", None, {}),
+            ("PATCH", b"\xef\xbb\xbf{}", {"Content-Type": "application/json"}),
+            ("POST", steering.encode(), {}),
+            ("POST", b"z" * 5000 + steering.encode(), {"Content-Type": "text/plain"}),
+            ("POST", b"z" * 5000 + b"\0' ; id; '", {}),
+            ("POST", b"'" * 300_000 + "\u2028ü".encode(), {"X-More": "a\tb'\"$(id)`id`!!\\n"}),
+            ("POST", bytes(range(256)) * 2000, {}),
+        ):
+            id = self.visit(method, path, body, X_Odd=odd, **{name.replace('-', '_'): value for name, value in fields.items()})
+            first = self.app.asked[-1]
             self.app.asked.clear()
             self.open(id)
             self.page.run("window.copied = null")
             self.page.press("c")
             command = self.page.until("return window.copied")
-            done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=20)
-            same(done.returncode, 0)
-            method, path, sent, again = self.app.asked[-1]
-            same((method, path, sent["x-odd"], again), ("POST", "/copy/it's?q=[1]{2}&r=%20", 'it\'s "$(x)"', first))
+            unprintable = [char for char in command if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp")]
+            same(unprintable, [])
+            for shell in ("sh", "bash"):
+                done = subprocess.run([shell], input=f"{command}\n".encode(), capture_output=True, timeout=20)
+                same((done.returncode, done.stderr if b"error" in done.stderr else b""), (0, b""))
+                again = self.app.asked[-1]
+                for _, _, sent, _ in (first, again):
+                    # Those are of the way.
+                    for name in ("host", "x-forwarded-for", "forwarded", "accept-encoding", "expect"):
+                        sent.pop(name, None)
+                same(again, first)
+            self.app.asked.clear()
+        # Of what is not there as a whole there is no command.
+        id = self.visit("POST", "/copy", b"x" * (1 << 20) + b"y")
+        self.open(id)
+        self.page.run("window.copied = null")
+        self.page.press("c")
+        self.page.until_text("#toast", "were kept")
+        same(self.page.run("return window.copied"), None)
+        self.app.asked.clear()
+
+    def too_much(self):
+        deep = 200_000
+        for kind, body, words in (
+            ("application/json", b"[" * deep + b"]" * deep, "Only the beginning is shown"),
+            ("application/json", b'{"a":' * 60_000 + b"1" + b"}" * 60_000, "Only the beginning is shown"),
+            ("application/json", b"[" + b",".join(b"[%d]" % n for n in range(60_000)) + b"]", "Only the beginning is shown"),
+            ("application/xml", b"<a>" * 4000 + b"<b/>" * 100_000 + b"</a>" * 4000, "Only the beginning is shown"),
+            ("application/x-www-form-urlencoded", b"a=1&" * 100_000, "99000 more"),
+            ("application/json", b'{"n": 12345678901234567890123, "a": 1.0, "a": 2}', '"n": 12345678901234567890123,\n  "a": 1.0,\n  "a": 2'),
+        ):
+            id = self.visit("POST", "/much", body, Content_Type=kind)
+            self.open(id, "request")
+            self.page.until_text("#detail .room", words)
+            long = self.page.run("return document.querySelector('#detail .room').textContent.length")
+            if long > 600_000:
+                raise AssertionError(f"{len(body)} bytes of {kind} became {long} letters")
 
     def messages(self):
         from websockets.sync.client import connect
@@ -301,7 +385,7 @@ class Looks:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             port = server.socket.getsockname()[1]
             with tunnel.embedded(["-p", port], "--web", "127.0.0.1:0") as found:
-                self.page.open(found.event("ready")["web"])
+                self.page.open(link_to(found.event("ready")["web"].rstrip("/"), found))
                 with connect(f"ws://127.0.0.1:{found.port}/chat") as socket:
                     for message in ('{"say": "hello"}', b"\x00\x01\xff"):
                         socket.send(message)
@@ -341,11 +425,11 @@ class Looks:
         archive = json.loads(file.read_text())
         jsonschema.validate(archive, json.loads((HERE / "har.schema.json").read_text()))
         count = len(archive["log"]["entries"])
-        same(count, len(get(self.web, "/api/exchanges?limit=1000")["exchanges"]))
+        same(count, len(self.ask("GET", "/api/exchanges?limit=1000")["exchanges"]))
         same("opensesame" in file.read_text(), False)
         self.page.type("#file", str(file))
         self.page.until_text("#toast", f"{count} exchanges imported")
-        again = get(self.web, "/api/har?id=" + ",".join(str(line["id"]) for line in reversed(get(self.web, f"/api/exchanges?limit={count}")["exchanges"])))
+        again = self.ask("GET", "/api/har?id=" + ",".join(str(line["id"]) for line in reversed(self.ask("GET", f"/api/exchanges?limit={count}")["exchanges"])))
         for one, other in zip(archive["log"]["entries"], again["log"]["entries"], strict=True):
             for entry in (one, other):
                 for name in ("id", "origin", "resent_of", "edited"):
@@ -374,9 +458,7 @@ class Looks:
         }
         text = json.dumps(entry)
         entries = ",".join(text.replace("NUMBER", str(number)) for number in range(1, 10_001))
-        connection = http.client.HTTPConnection(self.web.removeprefix("http://"), timeout=60)
-        connection.request("POST", "/api/har", f'{{"log":{{"entries":[{entries}]}}}}', {"X-Ngrnotok-Key": self.key})
-        same(json.loads(connection.getresponse().read())["imported"], 10_000)
+        same(self.ask("POST", "/api/har", f'{{"log":{{"entries":[{entries}]}}}}')["imported"], 10_000)
         self.page.until("return document.getElementById('count').textContent === '10000'")
         same(self.page.run("return document.querySelectorAll('*').length < 1000"), True)
         self.page.run("document.getElementById('scroll').scrollTop = 1e9")
@@ -404,7 +486,7 @@ class Looks:
             # Neither frame shows anything of ours.
             hidden = self.page.run("try { return framed.contentDocument?.body.innerText ?? 'hidden' } catch { return 'hidden' }")
             same(hidden, "hidden")
-        same([line["path"] for line in get(self.web, "/api/exchanges")["exchanges"]], ["/mine"])
+        same([line["path"] for line in self.ask("GET", "/api/exchanges")["exchanges"]], ["/mine"])
         same(self.app.asked, [])
         # A name that was made to point here.
         connection = http.client.HTTPConnection(self.web.removeprefix("http://"), timeout=10)

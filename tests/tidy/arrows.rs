@@ -98,7 +98,7 @@ const NEVER: [Rule; 10] = [
 ];
 
 /// What they may know of, and nothing else of their package.
-const ONLY: [Rule; 14] = [
+const ONLY: [Rule; 15] = [
     Rule {
         of: "server/src/registry/",
         names: &["registry", "session"],
@@ -152,11 +152,13 @@ const ONLY: [Rule; 14] = [
             "config",
             "local",
             "settings",
+            "sign_in",
+            "ports",
         ],
     },
     Rule {
         of: "client/src/output.rs",
-        names: &["output", "requests", "status", "embedded"],
+        names: &["output", "requests", "status", "embedded", "sign_in"],
     },
     Rule {
         of: "client/src/connections",
@@ -174,7 +176,12 @@ const ONLY: [Rule; 14] = [
             "inspect",
             "local",
             "embedded",
+            "sign_in",
         ],
+    },
+    Rule {
+        of: "client/src/sign_in.rs",
+        names: &["sign_in"],
     },
 ];
 

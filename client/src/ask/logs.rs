@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use bytes::Bytes;
 use http::Method;
+use ngrnotok_common::printable;
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
@@ -12,15 +14,22 @@ use super::wait::is_over;
 use super::words::{Logs, Part};
 use super::{AskError, shown};
 
-/// Shows what went through the running client, and with `--follow` what goes.
+/// Shows what went through the running client, and with `--follow` what goes. To a `terminal` nothing is shown
+/// that could steer it.
 pub async fn logs(
     folder: &Path,
     words: &Logs,
+    terminal: bool,
     out: &mut (dyn AsyncWrite + Send + Unpin),
 ) -> Result<(), AskError> {
     let client = Running::find(folder, words.whom.web_address).await?;
     if let Some(id) = words.id {
-        out.write_all(&one(&client, id, words).await?).await?;
+        let shown = match words.body {
+            Some(part) if terminal => printable_body(&client, id, part).await?,
+            Some(part) => body(&client, id, part).await?,
+            None => one(&client, id, words).await?.into(),
+        };
+        out.write_all(&shown).await?;
         return Ok(out.flush().await?);
     }
     let mut following = client.follow().await?;
@@ -71,40 +80,51 @@ pub async fn logs(
 
 fn said(line: &Value, words: &Logs) -> String {
     match words.whom.json {
-        true => format!("{line}\n"),
+        true => format!("{}\n", printable::text(&line.to_string())),
         false => format!("{}\n", shown(line)),
     }
 }
 
-/// An exchange with its bodies, or one of its bodies alone.
-async fn one(client: &Running, id: u64, words: &Logs) -> Result<Vec<u8>, AskError> {
-    let body = async |part: &str| {
-        let path = format!("/api/exchanges/{id}/body?part={part}&decoded=1");
-        client.bytes(Method::GET, &path, None).await
-    };
-    match words.body {
-        Some(Part::Request) => return Ok(body("request").await?.to_vec()),
-        Some(Part::Answer) => return Ok(body("answer").await?.to_vec()),
-        None => {}
+/// A body as far as it was kept, unpacked.
+async fn body(client: &Running, id: u64, part: Part) -> Result<Bytes, AskError> {
+    let part = part.word();
+    let path = format!("/api/exchanges/{id}/body?part={part}&decoded=1");
+    client.bytes(Method::GET, &path, None).await
+}
+
+/// A body for a terminal.
+async fn printable_body(client: &Running, id: u64, part: Part) -> Result<Bytes, AskError> {
+    let bytes = body(client, id, part).await?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(printable::text(text).into_owned().into()),
+        Err(_) => Err(AskError::Problem(format!(
+            "the body is {} bytes that are no text; send them into a file: ngrnotok logs {id} --body {} > FILE",
+            bytes.len(),
+            part.word()
+        ))),
     }
+}
+
+/// An exchange with its bodies.
+async fn one(client: &Running, id: u64, words: &Logs) -> Result<String, AskError> {
     let path = format!("/api/exchanges/{id}?secrets={}", words.secrets);
     let whole = client.get(&path).await?;
     if words.whom.json {
-        return Ok(format!("{whole}\n").into_bytes());
+        return Ok(format!("{}\n", printable::text(&whole.to_string())));
     }
     let mut text = format!("{}\n", shown(&whole));
-    for part in ["request", "answer"] {
-        let half = &whole[part];
+    for part in [Part::Request, Part::Answer] {
+        let half = &whole[part.word()];
         if half.is_null() {
             continue;
         }
         let first = match part {
-            "request" => format!(
+            Part::Request => format!(
                 "{} {}",
                 whole["method"].as_str().unwrap_or("?"),
                 whole["url"].as_str().unwrap_or("?")
             ),
-            _ => whole["status"].to_string(),
+            Part::Answer => whole["status"].to_string(),
         };
         writeln!(text, "\n{first}").expect("a string takes everything");
         for field in half["fields"].as_array().into_iter().flatten() {
@@ -113,16 +133,17 @@ async fn one(client: &Running, id: u64, words: &Logs) -> Result<Vec<u8>, AskErro
                 .expect("a string takes everything");
         }
         if half["body"]["kept"] != 0 {
-            let bytes = body(part).await?;
+            let bytes = body(client, id, part).await?;
             let shown = match std::str::from_utf8(&bytes) {
                 Ok(body) => body.trim_end().to_owned(),
                 Err(_) => format!(
-                    "{} bytes that are no text; ngrnotok logs {id} --body {part} prints them",
-                    bytes.len()
+                    "{} bytes that are no text; ngrnotok logs {id} --body {} prints them",
+                    bytes.len(),
+                    part.word()
                 ),
             };
             writeln!(text, "\n{shown}").expect("a string takes everything");
         }
     }
-    Ok(text.into_bytes())
+    Ok(printable::text(&text).into_owned())
 }

@@ -13,6 +13,7 @@ pub mod words;
 use std::io;
 use std::net::SocketAddr;
 
+use ngrnotok_common::printable;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -109,5 +110,6 @@ fn shown(line: &Value) -> String {
         Some((path, _)) => format!("{path}?…"),
         None => text("path").to_owned(),
     };
-    format!("{clock}  {number:<6} {method:<7} {path:<38} {state}{took}")
+    let line = format!("{clock}  {number:<6} {method:<7} {path:<38} {state}{took}");
+    printable::line(&line).into_owned()
 }

@@ -27,7 +27,7 @@ const PRESENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Running {
     address: SocketAddr,
-    /// Unknown where only an address is known: then there is nothing but looking.
+    /// Unknown where only an address is known: then nothing but the password of an open one would help.
     key: Option<String>,
     connections: TaskTracker,
 }
@@ -70,10 +70,6 @@ impl Running {
     async fn is(&self, noted: &Noted) -> bool {
         let status = timeout(PRESENCE, self.get("/api/status")).await;
         matches!(status, Ok(Ok(status)) if status["pid"] == noted.pid)
-    }
-
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// What is at a path, as JSON.

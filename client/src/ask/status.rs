@@ -16,6 +16,7 @@ pub async fn status(folder: &Path, words: &Status) -> Result<String, AskError> {
     if words.whom.json {
         return Ok(format!("{status}\n"));
     }
+    let link = client.post("/api/sign-in/links", &Value::Null).await?;
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let mut shown = String::new();
     let mut line = |label: &str, what: &str| {
@@ -35,7 +36,7 @@ pub async fn status(folder: &Path, words: &Status) -> Result<String, AskError> {
     if let Some(latency) = session["latency_ms"].as_f64() {
         line("Latency", &format!("{latency:.1} ms"));
     }
-    line("Inspect", &format!("http://{}/", client.address()));
+    line("Inspect", &text(&link["url"]));
     for tunnel in status["tunnels"].as_array().into_iter().flatten() {
         match tunnel["refused"].as_str() {
             Some(reason) => line("Refused", &format!("{}: {reason}", text(&tunnel["name"]))),

@@ -52,7 +52,7 @@ pub struct Logs {
     #[arg(value_name = "NUMBER", conflicts_with_all = ["follow", "limit", "method", "path", "tunnel", "after"])]
     pub id: Option<u64>,
 
-    /// Print nothing but the bytes of this body, unpacked
+    /// Print nothing but the bytes of this body, unpacked; on a terminal without what could steer it
     #[arg(long, value_enum, value_name = "PART", requires = "id")]
     pub body: Option<Part>,
 
@@ -84,6 +84,16 @@ pub enum Part {
     Request,
     /// That of the answer
     Answer,
+}
+
+impl Part {
+    /// Its name in the API.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Answer => "answer",
+        }
+    }
 }
 
 /// Send a request once more.

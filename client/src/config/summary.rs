@@ -51,10 +51,12 @@ fn web(settings: &Settings) -> Result<String, ConfigError> {
         Place::Usual => format!("127.0.0.1:{}, or the next free port", web::PORT),
         Place::At(address) => address.to_string(),
     };
-    Ok(match web_password(settings)? {
-        Some(_) => format!("{place}, with a password"),
-        None => place,
-    })
+    let password = web_password(settings)?.map_or("", |_| ", with a password");
+    let unix = match settings.web_allow_unix {
+        true => ", opens tunnels to Unix sockets",
+        false => "",
+    };
+    Ok(format!("{place}{password}{unix}"))
 }
 
 fn known_by(settings: &Settings) -> String {

@@ -7,6 +7,7 @@ mod checks;
 
 use std::fmt::{self, Write as _};
 
+use ngrnotok_common::printable;
 use serde::Serialize;
 
 pub use checks::examine;
@@ -127,8 +128,10 @@ impl fmt::Display for Report {
                 detail,
                 next,
             } = check;
+            let detail = printable::line(detail);
             writeln!(f, "{component:<width$}  {state:<5}  {detail}")?;
             if let Some(next) = next {
+                let next = printable::line(next);
                 writeln!(f, "{:width$}         {next}", "")?;
             }
         }
@@ -155,6 +158,17 @@ const TITLE: &str = "COMPONENT";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_a_server_says_steers_the_terminal_or_makes_a_line() {
+        let mut report = Report::new();
+        report.fail("token", "\x1b[2Jno", "do\nversions  OK  yes");
+        let table = report.to_string();
+        assert!(
+            !table.contains('\x1b') && table.lines().count() == 5,
+            "{table}"
+        );
+    }
 
     #[test]
     fn a_report_is_a_table_and_fails_with_one_of_its_checks() {

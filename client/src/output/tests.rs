@@ -22,6 +22,7 @@ fn opening() -> Opening {
         public_command: String::new(),
         words: IndexMap::new(),
         web: None,
+        sign_in: None,
     }
 }
 
@@ -130,6 +131,7 @@ fn a_hint_has_a_code_for_programs_and_a_sentence_for_people() {
             public_command: String::new(),
             words: [("web".parse().unwrap(), "shop".to_owned())].into(),
             web: None,
+            sign_in: None,
         };
         let mut lines = Lines::new(form, opening);
         lines.happening(&happening);
@@ -204,7 +206,8 @@ async fn lines_that_found_no_room_are_counted_where_there_is_some_again() {
         let mut lines = Lines::new(form, opening());
         for (line, is_full) in [
             ("one", false),
-            ("two\nthree", true),
+            ("two", true),
+            ("three", true),
             ("four", true),
             ("five", false),
             ("six", false),
@@ -214,5 +217,33 @@ async fn lines_that_found_no_room_are_counted_where_there_is_some_again() {
             lines.flush(&mut disk).await.unwrap();
         }
         assert_eq!(String::from_utf8(disk.taken).unwrap(), told);
+    }
+}
+
+#[test]
+fn nothing_that_a_server_says_steers_the_terminal_or_makes_a_line() {
+    let mut hostile = online(&["web"], &["shop"]);
+    hostile.session = Some(SessionStatus {
+        id: SessionId::random(),
+        account: "\x1b]52;c;cm0=\x07".into(),
+        region: None,
+        server_version: String::new(),
+        latency: Default::default(),
+    });
+    hostile.online[0].url = "https://web.test\x1b[2J\nForwarding  https://evil.test".into();
+    hostile.refused[0].reason = "no\r\u{9b}31m\u{202e}".into();
+    let lost = Status {
+        state: State::Reconnecting {
+            reason: "\x1b[8m\nSession     online".into(),
+            retry_at: Instant::now(),
+        },
+        ..Status::default()
+    };
+    for form in [Form::Plain, Form::Json] {
+        let lines = said(form, &[hostile.clone(), lost.clone()]);
+        let steers = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        assert!(!lines.contains(steers), "{lines:?}");
+        let count = if form == Form::Plain { 4 } else { 3 };
+        assert_eq!(lines.lines().count(), count, "{lines}");
     }
 }

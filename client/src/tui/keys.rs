@@ -31,6 +31,8 @@ pub(super) enum Wish {
     Resend,
     /// The URL in a browser.
     Open,
+    /// The web interface in a browser.
+    Inspect,
     /// The URL in the clipboard.
     Copy,
     /// The URL for a phone.
@@ -42,13 +44,14 @@ pub(super) enum Wish {
 }
 
 /// The keys for people, with what they do.
-pub(super) const HELP: [(&str, &str); 12] = [
+pub(super) const HELP: [(&str, &str); 13] = [
     ("↑ ↓ PgUp PgDn", "go through the requests, newest first"),
     ("Enter", "open a request: heads, bodies, timing"),
     ("← →", "in it: the one before, the one after"),
     ("s", "in it: show what is secret, or hide it"),
     ("r", "send the request to the local app once more"),
     ("o", "open the URL in a browser"),
+    ("i", "look at requests in a browser"),
     ("c", "copy the URL (terminals that know OSC 52)"),
     ("q", "show the URL as a QR code for a phone"),
     ("Tab", "with several tunnels: which URL that is"),
@@ -84,6 +87,7 @@ pub(super) fn wish(key: KeyEvent) -> Option<Wish> {
         KeyCode::Tab => Wish::NextTunnel,
         KeyCode::Char('r') => Wish::Resend,
         KeyCode::Char('o') => Wish::Open,
+        KeyCode::Char('i') => Wish::Inspect,
         KeyCode::Char('c') => Wish::Copy,
         KeyCode::Char('q') => Wish::Qr,
         KeyCode::Char('s') => Wish::Secrets,

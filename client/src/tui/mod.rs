@@ -213,7 +213,9 @@ impl Show {
             Errand::Look(id) => self.panel.look(self.sources.recorder.get(id)),
             Errand::Resend(id) => self.resend(id),
             Errand::Open(url) => {
-                self.panel.tell(format!("opening {url}"));
+                // The word of a link is for the browser alone.
+                let (shown, _) = url.split_once('#').unwrap_or((&url, ""));
+                self.panel.tell(format!("opening {shown}"));
                 self.jobs.spawn_blocking(move || browser::open(&url));
             }
             Errand::Copy(url) => {
@@ -278,6 +280,7 @@ impl Show {
         let before = (
             self.panel.numbers,
             self.panel.latency,
+            self.panel.web.clone(),
             self.panel.notice.is_some(),
         );
         self.panel.numbers = self.sources.connections.numbers();
@@ -285,6 +288,7 @@ impl Show {
         let now = (
             self.panel.numbers,
             self.panel.latency,
+            self.panel.web.clone(),
             self.panel.notice.is_some(),
         );
         let waits = matches!(self.panel.status.state, State::Reconnecting { .. });

@@ -12,6 +12,7 @@ use crate::connections::Numbers;
 use crate::inspect::{Exchange, ExchangeId};
 use crate::output::Opening;
 use crate::requests::Happening;
+use crate::sign_in::SignIn;
 use crate::status::{OnlineTunnel, SessionStatus, State, Status};
 
 /// How many requests can be gone through.
@@ -35,6 +36,8 @@ pub(super) struct Panel {
     pub(super) tunnels: Vec<OnlineTunnel>,
     pub(super) numbers: Numbers,
     pub(super) latency: Option<Duration>,
+    /// What to open to look at requests in a browser.
+    pub(super) web: Option<String>,
     pub(super) hints: VecDeque<String>,
     /// Newest first.
     pub(super) entries: VecDeque<Entry>,
@@ -100,6 +103,7 @@ impl Panel {
             tunnels: Vec::new(),
             numbers: Numbers::default(),
             latency: None,
+            web: None,
             hints: VecDeque::new(),
             entries: VecDeque::new(),
             missed: 0,
@@ -145,6 +149,7 @@ impl Panel {
     pub(super) fn age(&mut self) {
         let session = self.session.as_ref().filter(|_| self.is_online());
         self.latency = session.and_then(|session| session.latency.last());
+        self.web = self.opening.page();
         let over = |notice: &(String, Instant)| notice.1 <= Instant::now();
         self.notice.take_if(|notice| over(notice));
     }
@@ -219,6 +224,7 @@ impl Panel {
             Wish::Suspend => return Some(Errand::Suspend),
             Wish::Redraw => return Some(Errand::Redraw),
             Wish::Open => return self.url().map(Errand::Open),
+            Wish::Inspect => return self.link().map(Errand::Open),
             Wish::Copy => return self.url().map(Errand::Copy),
             Wish::Help => {
                 self.page = match self.page {
@@ -312,11 +318,24 @@ impl Panel {
     }
 
     fn url(&mut self) -> Option<String> {
-        let url = self.tunnel().map(|tunnel| tunnel.url.clone());
-        if url.is_none() {
+        let Some(tunnel) = self.tunnel() else {
             self.tell("there is no URL yet");
+            return None;
+        };
+        let url = tunnel.web_url();
+        if url.is_none() {
+            self.tell("the server's URL is none of a web page under this name");
         }
         url
+    }
+
+    /// A link that lets a browser in to the web interface.
+    fn link(&mut self) -> Option<String> {
+        let link = self.opening.sign_in.as_ref().map(SignIn::new_link);
+        if link.is_none() {
+            self.tell("there is no web interface");
+        }
+        link
     }
 
     fn qr(&mut self) {

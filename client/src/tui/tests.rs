@@ -11,6 +11,7 @@ use ngrnotok_common::hostname::Name;
 use ngrnotok_common::id::{SessionId, TunnelId};
 use ngrnotok_common::link::ping::Latency;
 use ngrnotok_common::protocol::cause::Cause;
+use ngrnotok_common::secret::Secret;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
@@ -28,6 +29,7 @@ use crate::inspect::{
 use crate::local::{Explanation, explain};
 use crate::output::Opening;
 use crate::requests::{Happening, Hint, Seen};
+use crate::sign_in::SignIn;
 use crate::status::{OnlineTunnel, RefusedTunnel, SessionStatus, State, Status};
 
 /// A panel that has seen nothing, of tunnels that the config file calls so.
@@ -42,6 +44,7 @@ fn panel(words: &[(&str, &str)]) -> Panel {
             .map(|(at, word)| (name(at), (*word).to_owned()))
             .collect::<IndexMap<_, _>>(),
         web: None,
+        sign_in: None,
     };
     Panel::new(opening, Theme { colours: true })
 }
@@ -90,9 +93,9 @@ fn seen(name: &str, target: &str, status: u16, took: u64) -> Happening {
 /// One tunnel with some visitors behind it.
 fn busy() -> Panel {
     let mut panel = panel(&[]);
+    panel.opening.web = Some("http://127.0.0.1:4040".into());
     panel.set_status(online(&[tunnel("calm-otter-3f9c", 3000)]));
     panel.latency = Some(Duration::from_millis(21));
-    panel.opening.web = Some("http://127.0.0.1:4040".into());
     panel.numbers = Numbers {
         ttl: 128,
         opn: 3,
@@ -459,4 +462,48 @@ async fn the_last_words_are_the_url_and_what_came() {
          Connections 128 in 3 min 12 s\n"
     );
     assert_eq!(last_words(&self::panel(&[])), "");
+}
+
+#[test]
+fn only_what_a_browser_is_for_is_opened_and_copied() {
+    let mut panel = busy();
+    let press = |panel: &mut Panel, key| {
+        let key = KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE);
+        panel.wish(keys::wish(key).unwrap())
+    };
+    let url = panel.tunnels[0].url.clone();
+    assert_eq!(press(&mut panel, 'o'), Some(Errand::Open(url.clone())));
+    assert_eq!(press(&mut panel, 'c'), Some(Errand::Copy(url)));
+    for url in [
+        "file:///etc/passwd",
+        "vscode://calm-otter-3f9c.evil.test",
+        "https://evil.test",
+    ] {
+        panel.tunnels[0].url = url.to_owned();
+        for key in ['o', 'c', 'q'] {
+            assert_eq!(press(&mut panel, key), None, "{key} {url}");
+        }
+        assert!(matches!(panel.page, Page::Overview));
+    }
+}
+
+#[test]
+fn the_web_interface_is_opened_by_a_link_of_its_own() {
+    let mut panel = busy();
+    let key = KeyEvent::new(KeyCode::Char('i'), KeyModifiers::NONE);
+    assert_eq!(panel.wish(keys::wish(key).unwrap()), None, "there is none");
+    let page = "http://127.0.0.1:4040/";
+    let sign_in = SignIn::by_link(page.to_owned(), Secret::new("the key"));
+    panel.opening.sign_in = Some(sign_in.clone());
+    panel.age();
+    let shown = panel.web.clone().unwrap();
+    assert_eq!(shown, sign_in.shown_link());
+    let Some(Errand::Open(link)) = panel.wish(keys::wish(key).unwrap()) else {
+        panic!("it is opened");
+    };
+    assert!(link.starts_with(page) && link != shown, "{link}");
+    let (_, word) = shown.split_once("#once=").unwrap();
+    assert!(sign_in.redeem(word).is_some());
+    panel.age();
+    assert_eq!(panel.web.as_deref(), Some(page), "it has been used");
 }

@@ -1,5 +1,6 @@
 //! Text in a given width. Nothing that somebody may want to copy is lost on the way.
 
+use ngrnotok_common::printable;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Columns that a text takes.
@@ -7,20 +8,9 @@ pub(super) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The text without what would move the cursor, or turn what follows round. A tab becomes two spaces.
+/// The text in one line, without what could steer the terminal. A tab becomes two spaces.
 pub(super) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\t' => plain.push_str("  "),
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                plain.push('\u{fffd}');
-            }
-            c if c.is_control() => plain.push('\u{fffd}'),
-            c => plain.push(c),
-        }
-    }
-    plain
+    printable::line(text).replace('\t', "  ")
 }
 
 /// The text, with an ellipsis in the place of what does not fit.
@@ -107,6 +97,6 @@ mod tests {
 
     #[test]
     fn nothing_steers_the_terminal() {
-        assert_eq!(plain("a\x1b[2Jb\u{202e}c\td"), "a\u{fffd}[2Jb\u{fffd}c  d");
+        assert_eq!(plain("a\x1b[2Jb\u{202e}c\td"), r"a\u001b[2Jb\u202ec  d");
     }
 }

@@ -1,18 +1,20 @@
 //! Who may ask, and what browsers may do with the answers.
 //!
 //! A page that the developer happens to visit must learn nothing and change nothing here, though its browser
-//! runs on this machine. Four fences, each enough against some of it:
+//! runs on this machine, and neither must other users of this machine. Four fences, each enough against some
+//! of it:
 //!
 //! 1. `Host` must be an address of ours: a name that was made to point here (DNS rebinding) is not.
 //! 2. `Origin`, where it is said, must be ours, and `Sec-Fetch-Site` may not say that another site asks.
-//! 3. What changes something must carry the key of this start, which only our page and a file of the same
-//!    user have.
+//! 3. The API needs the key of this start, which a file of the same user has, and our page in exchange for the
+//!    word of a [link](crate::sign_in).
 //! 4. The answers allow no reading across origins, no frames, and no script but ours.
 //!
-//! Beyond this machine a password is asked for, too. After ten wrong ones from an address none is looked at
-//! that comes from there, until a minute has gone by since the first.
+//! With a password the browser says that instead of the word, and the key is needed only by what changes
+//! something. After ten wrong ones from an address none is looked at that comes from there, until a minute has
+//! gone by since the first.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -33,6 +35,8 @@ use ngrnotok_common::secret::Secret;
 use tracing::warn;
 
 use super::problem::Problem;
+use crate::ports;
+use crate::sign_in::SignIn;
 
 /// Carries the key.
 pub(crate) const KEY: HeaderName = HeaderName::from_static("x-ngrnotok-key");
@@ -45,21 +49,38 @@ pub(super) struct Guard {
     password: Option<Secret>,
     /// Wrong passwords.
     failures: Mutex<Failures>,
+    sign_in: SignIn,
 }
 
 impl Guard {
     /// One for a listener at `address`, with a key of its own.
     pub(super) fn new(address: SocketAddr, password: Option<Secret>) -> Self {
+        let key = Secret::new(random());
+        let page = page_at(address);
+        let sign_in = match password {
+            Some(_) => SignIn::by_password(page, key.clone()),
+            None => SignIn::by_link(page, key.clone()),
+        };
         Self {
             address,
-            key: Secret::new(random()),
+            key,
             password,
             failures: Mutex::default(),
+            sign_in,
         }
     }
 
     pub(super) fn key(&self) -> &Secret {
         &self.key
+    }
+
+    /// The key for the page to begin with: where a password is asked for, who has the page has given it.
+    pub(super) fn key_in_page(&self) -> &str {
+        self.password.as_ref().map_or("", |_| self.key.expose())
+    }
+
+    pub(super) fn sign_in(&self) -> &SignIn {
+        &self.sign_in
     }
 
     fn check(&self, request: &Request) -> Result<(), Problem> {
@@ -76,20 +97,8 @@ impl Guard {
         if !fields.get_all(ORIGIN).iter().all(ours) || from_elsewhere(request) {
             return Err(foreign_page());
         }
-        let key = fields
-            .get(KEY)
-            .is_some_and(|key| same(key.as_bytes(), &self.key));
-        if !key {
+        if !self.has_key(fields) {
             self.check_password(request)?;
-        }
-        let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-        if changes && !key {
-            return Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "key_missing",
-                "What changes something needs the key of this start",
-                "Send it in the field X-Ngrnotok-Key. It stands in the folder web of ngrnotok's state folder, in the file named after the port.",
-            ));
         }
         Ok(())
     }
@@ -131,6 +140,37 @@ impl Guard {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn has_key(&self, fields: &HeaderMap) -> bool {
+        let key = fields.get(KEY);
+        key.is_some_and(|key| same(key.as_bytes(), &self.key))
+    }
+
+    /// Who asks the API.
+    fn asker(&self, request: &Request) -> Asker {
+        if self.has_key(request.headers()) {
+            return Asker::Known;
+        }
+        let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        match peer {
+            _ if changes => Asker::Unknown,
+            // It has been said.
+            _ if self.password.is_some() => Asker::Known,
+            Some(&ConnectInfo(peer)) if lists_tunnels(request.uri().path()) => Asker::At(peer),
+            _ => Asker::Unknown,
+        }
+    }
+
+    /// Whether a program of our own user, or root, has the other end of a connection; `None` where the system
+    /// does not tell.
+    pub(super) async fn is_from_our_user(&self, peer: SocketAddr) -> Option<bool> {
+        let address = self.address;
+        // The tables of a machine with many connections are long.
+        let owner = tokio::task::spawn_blocking(move || ports::owner_of(peer, address));
+        let owner = owner.await.ok()??;
+        Some(owner == 0 || ports::own_user() == Some(owner))
+    }
+
     /// Whether a `Host` names this listener. Names other than `localhost` can be made to point anywhere by
     /// whoever owns them; numbers cannot.
     fn is_ours(&self, host: &str) -> bool {
@@ -155,6 +195,31 @@ impl Guard {
             format!("Ask for http://{}/ instead.", self.address),
         )
     }
+}
+
+/// Who asks the API.
+enum Asker {
+    /// One who may.
+    Known,
+    /// One who may not.
+    Unknown,
+    /// One who may if it is a program of our own user.
+    At(SocketAddr),
+}
+
+/// What to open in a browser of this machine.
+fn page_at(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}/")
+}
+
+/// What programs that were made for ngrok ask without a key, to find a URL. Nothing that was recorded is in
+/// the answers.
+fn lists_tunnels(path: &str) -> bool {
+    let rest = path.strip_prefix("/api/tunnels");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn foreign_page() -> Problem {
@@ -216,6 +281,32 @@ pub(super) fn random() -> String {
 /// Puts the guard around what is served.
 pub(super) fn around(guard: Arc<Guard>, app: Router) -> Router {
     app.layer(from_fn_with_state(guard, stand))
+}
+
+/// Lets those into the API who have the key.
+pub(super) async fn need_key(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let may = match guard.asker(&request) {
+        Asker::Known => true,
+        Asker::Unknown => false,
+        Asker::At(peer) => guard.is_from_our_user(peer).await == Some(true),
+    };
+    match may {
+        true => next.run(request).await,
+        false => key_missing().into_response(),
+    }
+}
+
+fn key_missing() -> Problem {
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "key_missing",
+        "The key of this start is missing",
+        "Send it in the field X-Ngrnotok-Key. It stands in the folder web of ngrnotok's state folder, in the file named after the port. A browser has it from a link that ngrnotok status prints.",
+    )
 }
 
 async fn stand(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {

@@ -2,7 +2,7 @@
 //! again, to take away.
 //!
 //! 1. [`Place`] is where it is wished for, [`Web::bind`] listens there.
-//! 2. `guard` lets nobody in but the page itself, programs of this machine and who knows the password.
+//! 2. `guard` lets nobody in but programs and browsers of the same user, and who knows the password.
 //! 3. `shell` is the page, `api` what it is filled from; programs use the same. `api::ngrok` says it in the
 //!    words of ngrok's own API.
 //! 4. [`har`] writes exchanges down in the format of browsers and reads them again.
@@ -29,12 +29,13 @@ use std::time::SystemTime;
 use ngrnotok_common::secret::Secret;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::connections::Connections;
 use crate::inspect::Recorder;
 use crate::opener::Opener;
 use crate::resend::Resender;
+use crate::sign_in::SignIn;
 use crate::status::Status;
 use guard::Guard;
 use note::Note;
@@ -70,6 +71,7 @@ pub struct Web {
     address: SocketAddr,
     guard: Guard,
     note: Option<Note>,
+    allows_unix: bool,
 }
 
 /// Why there is no page.
@@ -141,6 +143,7 @@ impl Web {
             address,
             guard,
             note,
+            allows_unix: false,
         }))
     }
 
@@ -149,23 +152,31 @@ impl Web {
         self.address
     }
 
-    /// What to open in a browser of this machine.
-    pub fn url(&self) -> String {
-        let mut address = self.address;
-        if address.ip().is_unspecified() {
-            address.set_ip(Ipv4Addr::LOCALHOST.into());
+    /// The links that let a browser in.
+    pub fn sign_in(&self) -> &SignIn {
+        self.guard.sign_in()
+    }
+
+    /// Whether programs may open tunnels to Unix sockets.
+    #[must_use]
+    pub fn allow_unix(self, allowed: bool) -> Self {
+        Self {
+            allows_unix: allowed,
+            ..self
         }
-        format!("http://{address}/")
     }
 
     /// Serves for ever. Cancel safety: dropping the future ends it, and its note is gone.
     pub async fn serve(self, shown: Shown) {
+        let guard = Arc::new(self.guard);
         let desk = api::Desk {
             shown,
             began: SystemTime::now(),
             run: Arc::from(guard::random()),
+            guard: Arc::clone(&guard),
+            allows_unix: self.allows_unix,
+            searches: Arc::new(Semaphore::new(1)),
         };
-        let guard = Arc::new(self.guard);
         let app = api::router(desk).merge(shell::router(&guard));
         let app = guard::around(guard, app).into_make_service_with_connect_info::<SocketAddr>();
         let _note = self.note;

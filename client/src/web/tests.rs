@@ -17,6 +17,7 @@ struct Running {
     key: String,
     /// Where visitors of it are.
     from: IpAddr,
+    sign_in: SignIn,
     recorder: Recorder,
     _status: watch::Sender<Status>,
     tasks: TaskTracker,
@@ -29,6 +30,7 @@ impl Running {
         let web = Web::bind(place, password.map(Secret::new), None).await;
         let web = web.unwrap().unwrap();
         let (address, key) = (web.address(), web.guard.key().expose().to_owned());
+        let sign_in = web.sign_in().clone();
         let recorder = Recorder::new(Limits::default());
         let (sender, status) = watch::channel(Status::default());
         let shown = Shown {
@@ -44,6 +46,7 @@ impl Running {
             address,
             key,
             from: Ipv4Addr::LOCALHOST.into(),
+            sign_in,
             recorder,
             _status: sender,
             _web: stop.drop_guard(),
@@ -86,6 +89,19 @@ impl Running {
         request.header("host", self.host())
     }
 
+    fn asking_with_key(&self, method: Method, path: &str) -> http::request::Builder {
+        self.asking(method, path)
+            .header("x-ngrnotok-key", &self.key)
+    }
+
+    /// Trades a word for the key.
+    async fn sign_in(&self, word: &str) -> http::Response<String> {
+        let request = self.asking(Method::POST, "/api/sign-in");
+        let request = request.header("content-type", "application/json");
+        let word = serde_json::json!({ "word": word });
+        self.ask(request, &word.to_string()).await
+    }
+
     /// Status and code of the problem of a GET with these fields.
     async fn refusal(&self, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
         let mut request = Request::builder().uri(path);
@@ -114,7 +130,7 @@ async fn only_names_of_this_machine_are_answered() {
         format!("LocalHost:{port}"),
         format!("[::1]:{port}"),
     ] {
-        let answer = web.refusal("/api/status", &[("host", &host)]).await;
+        let answer = web.refusal("/", &[("host", &host)]).await;
         assert_eq!(answer.0, 200, "{host}");
     }
     for host in [
@@ -141,7 +157,7 @@ async fn pages_of_other_sites_are_refused() {
     let web = Running::start(LOOPBACK, None).await;
     let ours = format!("http://{}", web.host());
     let same = [("origin", &*ours), ("sec-fetch-site", "same-origin")];
-    assert_eq!(web.refusal("/api/status", &same).await.0, 200);
+    assert_eq!(web.refusal("/", &same).await.0, 200);
     for origin in [
         "null",
         "http://evil.test",
@@ -172,26 +188,82 @@ async fn pages_of_other_sites_are_refused() {
 }
 
 #[tokio::test]
-async fn what_changes_something_needs_the_key() {
+async fn the_api_needs_the_key_and_the_page_does_not_have_it() {
     let web = Running::start(LOOPBACK, None).await;
-    for method in [Method::DELETE, Method::POST, Method::PUT, Method::OPTIONS] {
-        for key in [None, Some(""), Some("0")] {
-            let mut request = web.asking(method.clone(), "/api/exchanges");
-            if let Some(key) = key {
-                request = request.header("x-ngrnotok-key", key);
+    let methods = [Method::GET, Method::HEAD, Method::DELETE, Method::POST];
+    for method in methods {
+        for path in [
+            "/api/status",
+            "/api/exchanges",
+            "/api/exchanges/1/body?part=answer",
+            "/api/events",
+            "/api/har",
+            "/api/requests/http",
+            "/api/sign-in/links",
+            "/api/nowhere",
+        ] {
+            for key in [None, Some(""), Some("0")] {
+                let mut request = web.asking(method.clone(), path);
+                if let Some(key) = key {
+                    request = request.header("x-ngrnotok-key", key);
+                }
+                let answer = web.ask(request, "").await;
+                assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{method} {path}");
+                assert!(method == Method::HEAD || answer.body().contains("key_missing"));
             }
-            let answer = web.ask(request, "").await;
-            assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{method} {key:?}");
-            assert!(answer.body().contains("key_missing"));
         }
     }
-    let request = web.asking(Method::DELETE, "/api/exchanges");
-    let answer = web
-        .ask(request.header("x-ngrnotok-key", &web.key), "")
-        .await;
+    let request = web.asking_with_key(Method::DELETE, "/api/exchanges");
+    let answer = web.ask(request, "").await;
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
-    let page = web.ask(web.asking(Method::GET, "/"), "").await;
-    assert!(page.body().contains(&web.key), "our page has it");
+    for path in ["/", "/app.js", "/client.js", "/api/openapi.json"] {
+        let open = web.ask(web.asking(Method::GET, path), "").await;
+        assert_eq!(open.status(), StatusCode::OK, "{path}");
+        assert!(!open.body().contains(&web.key), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_gets_the_key_for_the_word_of_a_link_once() {
+    let web = Running::start(LOOPBACK, None).await;
+    let asked = web.asking_with_key(Method::POST, "/api/sign-in/links");
+    let asked = web.ask(asked, "").await;
+    assert_eq!(asked.status(), StatusCode::CREATED);
+    let asked: Value = serde_json::from_str(asked.body()).unwrap();
+    let asked = asked["url"].as_str().unwrap().to_owned();
+    for link in [web.sign_in.shown_link(), asked] {
+        let start = format!("http://{}/#once=", web.host());
+        let word = link.strip_prefix(&start).expect("a link to the page");
+        let given = web.sign_in(word).await;
+        assert_eq!(given.status(), StatusCode::OK, "{}", given.body());
+        let given: Value = serde_json::from_str(given.body()).unwrap();
+        assert_eq!(given["key"], web.key);
+        let again = web.sign_in(word).await;
+        assert_eq!(again.status(), StatusCode::FORBIDDEN);
+        assert!(again.body().contains("link_used"), "{}", again.body());
+    }
+    assert_eq!(web.sign_in("").await.status(), StatusCode::FORBIDDEN);
+    let request = web.asking(Method::POST, "/api/sign-in");
+    let foreign = request.header("origin", "http://evil.test");
+    assert!(web.ask(foreign, "{}").await.body().contains("foreign_page"));
+}
+
+#[tokio::test]
+async fn programs_of_the_same_user_find_tunnels_without_the_key() {
+    let web = Running::start(LOOPBACK, None).await;
+    for path in ["/api/tunnels", "/api/tunnels/none"] {
+        let answer = web.ask(web.asking(Method::GET, path), "").await;
+        let told = !answer.body().contains("key_missing");
+        assert_eq!(told, cfg!(target_os = "linux"), "{path}");
+    }
+    for (method, path) in [
+        (Method::POST, "/api/tunnels"),
+        (Method::DELETE, "/api/tunnels/none"),
+        (Method::GET, "/api/tunnelsx"),
+    ] {
+        let answer = web.ask(web.asking(method, path), "").await;
+        assert!(answer.body().contains("key_missing"), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -271,10 +343,18 @@ async fn others_need_the_password() {
         &basic("open: sesame"),
         &basic("a:open"),
     ] {
-        let answer = web.refusal("/", &[("authorization", given)]).await;
-        assert_eq!(answer, (401, "password_missing".into()), "{given}");
+        for path in ["/", "/api/tunnels", "/api/sign-in"] {
+            let answer = web.refusal(path, &[("authorization", given)]).await;
+            assert_eq!(answer, (401, "password_missing".into()), "{given}");
+        }
     }
     let right = basic("anybody:open: sesame");
+    let page = web.asking(Method::GET, "/").header("authorization", &right);
+    let page = web.ask(page, "").await;
+    assert!(page.body().contains(&web.key), "who has said it may change");
+    let fields = [("authorization", &*right)];
+    assert_eq!(web.refusal("/api/status", &fields).await.0, 200);
+    assert_eq!(web.sign_in.new_link(), format!("http://{}/", web.host()));
     assert_eq!(web.refusal("/", &[("authorization", &right)]).await.0, 200);
     let key = [("x-ngrnotok-key", &*web.key)];
     assert_eq!(web.refusal("/api/status", &key).await.0, 200);
@@ -312,16 +392,12 @@ async fn problems_say_what_to_do() {
         ("/api/har?id=7", 404, "no_exchange"),
         ("/api/tunnels/none", 404, "no_tunnel"),
     ] {
-        assert_eq!(
-            web.refusal(path, &[]).await,
-            (status, code.into()),
-            "{path}"
-        );
+        let key = [("x-ngrnotok-key", &*web.key)];
+        let answer = web.refusal(path, &key).await;
+        assert_eq!(answer, (status, code.into()), "{path}");
     }
-    let request = web.asking(Method::POST, "/api/status");
-    let answer = web
-        .ask(request.header("x-ngrnotok-key", &web.key), "")
-        .await;
+    let request = web.asking_with_key(Method::POST, "/api/status");
+    let answer = web.ask(request, "").await;
     assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert!(answer.headers().contains_key("allow"));
     assert!(answer.body().contains("wrong_method"));
@@ -365,7 +441,7 @@ async fn who_comes_back_hears_only_what_is_new() {
         web.recorder.insert(exchange).unwrap().0
     };
     let listen = async |last: &str| {
-        let request = web.asking(Method::GET, "/api/events");
+        let request = web.asking_with_key(Method::GET, "/api/events");
         web.open(request.header("last-event-id", last), "")
             .await
             .into_body()
@@ -429,14 +505,13 @@ async fn what_is_imported_is_listed_filtered_and_forgotten() {
             entry("GET", "/c", 500, "trouble"),
         ],
     }});
-    let request = web.asking(Method::POST, "/api/har");
-    let request = request.header("x-ngrnotok-key", &web.key);
+    let request = web.asking_with_key(Method::POST, "/api/har");
     let answer = web.ask(request, &archive.to_string()).await;
     assert_eq!(answer.body(), r#"{"imported":3,"first":1,"last":3}"#);
 
     let list = async |query: &str| {
         let path = format!("/api/exchanges?{query}");
-        let answer = web.ask(web.asking(Method::GET, &path), "").await;
+        let answer = web.ask(web.asking_with_key(Method::GET, &path), "").await;
         let page: Value = serde_json::from_str(answer.body()).unwrap();
         let ids = page["exchanges"].as_array().unwrap().iter();
         let ids: Vec<u64> = ids.map(|line| line["id"].as_u64().unwrap()).collect();
@@ -461,7 +536,7 @@ async fn what_is_imported_is_listed_filtered_and_forgotten() {
     assert_eq!(list("limit=2").await, (vec![3, 2], Some(2)));
     assert_eq!(list("limit=2&before=2").await, (vec![1], None));
 
-    let get = async |path: &str| web.ask(web.asking(Method::GET, path), "").await;
+    let get = async |path: &str| web.ask(web.asking_with_key(Method::GET, path), "").await;
     let body = get("/api/exchanges/1/body?part=answer&decoded=1").await;
     assert_eq!(body.body(), "an otter");
     assert_eq!(body.headers()["content-type"], "application/octet-stream");
@@ -479,9 +554,8 @@ async fn what_is_imported_is_listed_filtered_and_forgotten() {
     assert_eq!(ngrok["requests"][0]["response"]["status_code"], 500);
     assert_eq!(ngrok["requests"][0]["duration"], 12_000_000);
 
-    let request = web.asking(Method::DELETE, "/api/requests/http");
-    web.ask(request.header("x-ngrnotok-key", &web.key), "")
-        .await;
+    let request = web.asking_with_key(Method::DELETE, "/api/requests/http");
+    web.ask(request, "").await;
     assert_eq!(list("").await.0, [0; 0]);
     assert_eq!(web.recorder.size(), 0);
 }

@@ -227,7 +227,7 @@ mod tests {
             ),
             (
                 "zebra = 1",
-                "1:1: unknown key \"zebra\"; there are: server, token-file, token, server-ca, server-pin, proxy, links, log, output, web, web-password-file, web-password, inspect, inspect-memory, inspect-body, inspect-store, inspect-keep, tunnels",
+                "1:1: unknown key \"zebra\"; there are: server, token-file, token, server-ca, server-pin, proxy, links, log, output, web, web-password-file, web-password, web-allow-unix, inspect, inspect-memory, inspect-body, inspect-store, inspect-keep, tunnels",
             ),
             (
                 "[tunnel.web]",

@@ -42,7 +42,7 @@ pub(super) async fn explain(target: &Target) -> Option<Explanation> {
     let listed = tokio::task::spawn_blocking(move || {
         let listeners = ports::listeners()?;
         let ours = ports::sockets_of("self");
-        Some(nearby(&listeners, wanted, &ours, own_user()))
+        Some(nearby(&listeners, wanted, &ours, ports::own_user()))
     });
     let others = match listed.await.ok()? {
         Some(others) => others,
@@ -76,17 +76,6 @@ fn nearby(
                 .map(move |address| SocketAddr::new(address, port))
         })
         .collect()
-}
-
-/// The user whose process this is.
-fn own_user() -> Option<u32> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        Some(std::fs::metadata("/proc/self").ok()?.uid())
-    }
-    #[cfg(not(unix))]
-    None
 }
 
 /// Where the system has no list: who answers on the wanted port and the usual ones.

@@ -13,7 +13,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::panel::{Page, Panel};
-use super::text::{broken, shortened, width, wrapped};
+use super::text::{broken, plain, shortened, width, wrapped};
 
 /// Draws all of it.
 pub(super) fn draw(frame: &mut Frame<'_>, panel: &mut Panel) {
@@ -39,7 +39,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, panel: &mut Panel) {
 /// What just happened for a key, or which keys there are.
 fn footer(panel: &Panel, columns: usize) -> Line<'static> {
     if let Some((notice, _)) = &panel.notice {
-        return Line::from(shortened(notice, columns));
+        return Line::from(shortened(&plain(notice), columns));
     }
     let keys: &[&str] = match panel.page {
         Page::Overview => &[

@@ -73,7 +73,7 @@ fn session(panel: &Panel, columns: usize) -> Vec<Line<'static>> {
         );
         fact("Latency", &latency);
     }
-    if let Some(web) = &panel.opening.web {
+    if let Some(web) = &panel.web {
         let styles = (theme.address(), Default::default());
         lines.extend(url_row("Web Interface", web, "", styles, columns));
     }

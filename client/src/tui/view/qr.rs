@@ -5,8 +5,9 @@ use ratatui::style::{Color, Style};
 use ratatui::text::Line;
 
 use super::super::panel::Panel;
-use super::super::text::{broken, plain};
+use super::super::text::broken;
 use super::{title, wrapped};
+use crate::status::OnlineTunnel;
 
 /// Light modules around a code: the standard wants 4, and every phone reads 2.
 const MARGIN: usize = 2;
@@ -15,10 +16,9 @@ const MARGIN: usize = 2;
 pub(super) fn lines(panel: &Panel, columns: usize, rows: usize) -> Vec<Line<'static>> {
     let mut lines = vec![title("QR code", "(Esc to go back)", columns, panel)];
     lines.push(Line::default());
-    let Some(tunnel) = panel.tunnel() else {
+    let Some(url) = panel.tunnel().and_then(OnlineTunnel::web_url) else {
         return lines;
     };
-    let url = plain(&tunnel.url);
     let url_lines = broken(&url, columns);
     let Ok(code) = QrCode::new(url.as_bytes()) else {
         lines.push(Line::from("The URL is too long for a QR code."));

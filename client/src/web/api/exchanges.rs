@@ -4,10 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 
 use super::ask::{Asked, Named};
-use super::filter::Filter;
+use super::filter::{Filter, READ};
 use super::shape::{Line, Whole};
 use super::{Desk, aside};
 use crate::inspect::ExchangeId;
@@ -17,7 +18,7 @@ use crate::web::problem::Problem;
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Page {
     exchanges: Vec<Line>,
-    /// There are more: ask with this as `before`.
+    /// There may be more: ask with this as `before`. Where bodies are searched, one answer goes only so far.
     next_before: Option<u64>,
     /// Whether anything is recorded at all.
     recording: bool,
@@ -35,10 +36,20 @@ pub(super) async fn list(
     filter.check()?;
     let recorder = desk.shown.recorder;
     let recording = recorder.is_on();
-    let (found, more) = aside(move || filter.newest(&recorder)).await;
+    // One search at a time: each takes a core for a while.
+    let _turn = match filter.looks_inside() {
+        true => Some(desk.searches.acquire().await.expect("it is never closed")),
+        false => None,
+    };
+    let (asked, left) = {
+        let left = CancellationToken::new();
+        (left.clone().drop_guard(), left)
+    };
+    let found = aside(move || filter.newest(&recorder, READ, &left)).await;
+    drop(asked);
     Ok(Json(Page {
-        next_before: found.last().filter(|_| more).map(|last| last.id.0),
-        exchanges: found.iter().map(Line::of).collect(),
+        next_before: found.next_before.map(|id| id.0),
+        exchanges: found.summaries.iter().map(Line::of).collect(),
         recording,
     }))
 }

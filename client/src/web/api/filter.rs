@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
 use crate::inspect::{Exchange, ExchangeId, Recorder, Summary, decoded};
@@ -62,32 +63,50 @@ impl Filter {
         Ok(())
     }
 
-    /// The newest exchanges that pass, newest first, and whether there are more.
-    pub(super) fn newest(&self, recorder: &Recorder) -> (Vec<Summary>, bool) {
+    /// Whether it takes a look into exchanges, and so a while.
+    pub(super) fn looks_inside(&self) -> bool {
+        self.field.is_some() || self.text.is_some()
+    }
+
+    /// The newest exchanges that pass, newest first, and where to go on if there may be more. It ends early
+    /// when it has looked through so many bytes, and when nobody waits for it any more.
+    pub(super) fn newest(
+        &self,
+        recorder: &Recorder,
+        most_read: usize,
+        left: &CancellationToken,
+    ) -> Found {
         let limit = self.limit.unwrap_or(100);
+        let mut found = Found::default();
         let mut before = self.before.map(ExchangeId);
-        let mut found = Vec::new();
+        let mut read = 0;
         loop {
             let some = recorder.newest(before, MOST);
             let Some(last) = some.last() else {
-                return (found, false);
+                return found;
             };
             before = Some(last.id);
             for summary in some {
                 if self.after.is_some_and(|after| summary.id.0 <= after) {
-                    return (found, false);
+                    return found;
                 }
-                if self.passes(&summary, recorder) {
-                    if found.len() == limit {
-                        return (found, true);
+                let id = summary.id;
+                if self.passes(&summary, recorder, &mut read) {
+                    if found.summaries.len() == limit {
+                        found.next_before = found.summaries.last().map(|last| last.id);
+                        return found;
                     }
-                    found.push(summary);
+                    found.summaries.push(summary);
+                }
+                if read >= most_read || left.is_cancelled() {
+                    found.next_before = Some(id);
+                    return found;
                 }
             }
         }
     }
 
-    fn passes(&self, summary: &Summary, recorder: &Recorder) -> bool {
+    fn passes(&self, summary: &Summary, recorder: &Recorder, read: &mut usize) -> bool {
         let path = || path_of(&summary.uri);
         let method = |wanted: &String| wanted.eq_ignore_ascii_case(summary.method.as_str());
         let status = |wanted: &String| {
@@ -109,14 +128,14 @@ impl Filter {
                 .as_ref()
                 .is_none_or(|name| summary.tunnel.as_str() == name)
             && self.min_ms.is_none_or(|least| took >= least)
-            && (self.field.is_none() && self.text.is_none()
+            && (!self.looks_inside()
                 || recorder
                     .get(summary.id)
-                    .is_some_and(|exchange| self.is_in(&exchange)))
+                    .is_some_and(|exchange| self.is_in(&exchange, read)))
     }
 
-    /// Looks into all of an exchange.
-    fn is_in(&self, exchange: &Exchange) -> bool {
+    /// Looks into all of an exchange, and counts what is `read` of it.
+    fn is_in(&self, exchange: &Exchange, read: &mut usize) -> bool {
         let request = &exchange.request;
         let heads = || {
             let answer = exchange.answer.as_ref().map(|answer| &answer.fields);
@@ -125,24 +144,23 @@ impl Filter {
         let field = |wanted: &String| heads().any(|fields| has_field(fields, wanted));
         let text = |wanted: &String| {
             let wanted = wanted.to_lowercase();
-            let within = |bytes: &[u8]| {
+            let mut within = |bytes: &[u8]| {
+                *read += bytes.len();
                 String::from_utf8_lossy(bytes)
                     .to_lowercase()
                     .contains(&wanted)
             };
-            let in_fields = |fields: &HeaderMap| {
-                let mut all = fields.iter();
-                all.any(|(name, value)| name.as_str().contains(&wanted) || within(value.as_bytes()))
-            };
-            let in_body =
-                |body: &Bytes, fields: &HeaderMap| within(&decoded(body, fields, SEARCHED).bytes);
+            let mut fields = heads().flat_map(HeaderMap::iter);
+            let answer = exchange.answer.as_ref();
+            let bodies = std::iter::once((&request.body.bytes, &request.fields))
+                .chain(answer.map(|answer| (&answer.body.bytes, &answer.fields)));
             within(request.uri.to_string().as_bytes())
-                || heads().any(in_fields)
-                || in_body(&request.body.bytes, &request.fields)
-                || exchange
-                    .answer
-                    .as_ref()
-                    .is_some_and(|answer| in_body(&answer.body.bytes, &answer.fields))
+                || fields.any(|(name, value)| {
+                    name.as_str().contains(&wanted) || within(value.as_bytes())
+                })
+                || bodies
+                    .into_iter()
+                    .any(|(body, fields)| within(&decoded(body, fields, searched(body)).bytes))
                 || exchange
                     .messages
                     .iter()
@@ -152,8 +170,22 @@ impl Filter {
     }
 }
 
-/// How much of an unpacked body is searched: 1 MiB.
-const SEARCHED: usize = 1024 * 1024;
+/// What one question reads at most before it says how far it has come: 64 MiB, and what the last exchange has.
+pub(super) const READ: usize = 64 * 1024 * 1024;
+
+/// How much of an unpacked body is searched: 32 times what it takes packed, but 64 KiB at least and 1 MiB at
+/// most. Zeros pack a thousand times smaller; nobody looks for them.
+fn searched(packed: &Bytes) -> usize {
+    (packed.len() * 32).clamp(64 * 1024, 1024 * 1024)
+}
+
+/// Those that pass a filter, newest first.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) summaries: Vec<Summary>,
+    /// Before this one there may be more.
+    pub(super) next_before: Option<ExchangeId>,
+}
 
 /// `name` or `name:value`, or the same with `=`; a part of the value is enough.
 fn has_field(fields: &HeaderMap, wanted: &str) -> bool {
@@ -206,6 +238,8 @@ pub(super) fn path_of(uri: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inspect::{Captured, Limits};
+    use crate::web::har;
 
     #[test]
     fn a_status_is_one_or_a_kind() {
@@ -235,5 +269,67 @@ mod tests {
         for wanted in ["accept", "content-type:xml", "content type", ""] {
             assert!(!has_field(&fields, wanted), "{wanted}");
         }
+    }
+
+    /// A body of zeros, packed: a mebibyte in a kilobyte.
+    fn bomb() -> Vec<u8> {
+        use std::io::Write as _;
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(&vec![b'0'; 1024 * 1024]).unwrap();
+        packed.finish().unwrap()
+    }
+
+    #[test]
+    fn a_search_goes_only_so_far_at_a_time_and_then_on() {
+        let bomb = bomb();
+        let most = searched(&bomb.clone().into());
+        assert!(most < 1024 * 1024, "{most}");
+        // Ten to an answer, and so three answers.
+        let (count, most_read) = (25, 10 * most);
+        let recorder = Recorder::new(Limits::default());
+        let archive = serde_json::json!({ "log": { "entries": [{
+            "startedDateTime": "2026-01-02T03:04:05Z",
+            "request": { "method": "GET", "url": "http://a.test/", "httpVersion": "", "headers": [] },
+            "response": {
+                "status": 200, "httpVersion": "", "headers": [],
+                "content": { "text": "" },
+            },
+        }]}});
+        let mut exchange = har::import(archive.to_string().as_bytes())
+            .unwrap()
+            .remove(0);
+        let answer = exchange.answer.as_mut().unwrap();
+        answer
+            .fields
+            .insert("content-encoding", "gzip".parse().unwrap());
+        answer.body = Captured::whole(bomb);
+        for _ in 0..count {
+            recorder.insert(exchange.clone()).unwrap();
+        }
+        let asked = CancellationToken::new();
+        let search = |text: &str, before| {
+            let filter = Filter {
+                text: Some(text.to_owned()),
+                before,
+                limit: Some(MOST),
+                ..Filter::default()
+            };
+            filter.newest(&recorder, most_read, &asked)
+        };
+        let (mut before, mut answers) = (None, 0);
+        loop {
+            let found = search("otter", before);
+            assert!(found.summaries.is_empty());
+            answers += 1;
+            let Some(next) = found.next_before else { break };
+            assert!(before.is_none_or(|before| next.0 < before));
+            before = Some(next.0);
+        }
+        assert_eq!(answers, 3);
+        // The beginning of each is searched all the same.
+        assert_eq!(search("0000", None).summaries.len(), 10);
+        asked.cancel();
+        let found = search("otter", None);
+        assert_eq!(found.next_before, Some(ExchangeId(count)), "nobody waits");
     }
 }

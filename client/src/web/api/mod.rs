@@ -9,6 +9,7 @@ mod filter;
 mod hars;
 mod ngrok;
 mod shape;
+mod sign_in;
 mod state;
 
 use std::sync::Arc;
@@ -17,13 +18,16 @@ use std::time::SystemTime;
 use axum::Json;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use http::{StatusCode, Uri};
+use tokio::sync::Semaphore;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shown;
+use super::guard::{Guard, need_key};
 use super::problem::Problem;
 
 /// What every answer is made from.
@@ -34,6 +38,11 @@ pub(super) struct Desk {
     pub(super) began: SystemTime,
     /// Names this start: revisions of another one mean nothing here.
     pub(super) run: Arc<str>,
+    pub(super) guard: Arc<Guard>,
+    /// Whether tunnels to Unix sockets are opened.
+    pub(super) allows_unix: bool,
+    /// Who searches through bodies.
+    pub(super) searches: Arc<Semaphore>,
 }
 
 #[derive(OpenApi)]
@@ -41,8 +50,10 @@ pub(super) struct Desk {
     info(
         title = "ngrnotok",
         description = "What goes through the tunnels of a running ngrnotok client, on its own machine.\n\n\
-            Everything that changes something needs the field `X-Ngrnotok-Key` with the key of this start. \
-            Errors are `application/problem+json`; their `detail` says what to do.",
+            Everything needs the field `X-Ngrnotok-Key` with the key of this start, which stands in the folder \
+            `web` of ngrnotok's state folder, in the file named after the port. Not so: where the web interface \
+            has a password, reading with that instead; on Linux, reading `/api/tunnels` by programs of the same \
+            user; this description. Errors are `application/problem+json`; their `detail` says what to do.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     tags(
@@ -56,7 +67,8 @@ struct Description;
 
 /// Everything below `/api`.
 pub(super) fn router(desk: Desk) -> Router {
-    let (router, described) = OpenApiRouter::with_openapi(Description::openapi())
+    let guard = Arc::clone(&desk.guard);
+    let closed = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(state::status))
         .routes(routes!(exchanges::list, exchanges::clear))
         .routes(routes!(exchanges::one))
@@ -68,11 +80,20 @@ pub(super) fn router(desk: Desk) -> Router {
         .routes(routes!(ngrok::tunnels::one, ngrok::tunnels::close))
         .routes(routes!(ngrok::requests, ngrok::clear, ngrok::replay))
         .routes(routes!(ngrok::request))
-        .split_for_parts();
-    let described = Json(described);
-    router
-        .route("/api/openapi.json", get(async move || described.clone()))
+        .routes(routes!(sign_in::new_link));
+    let (closed, mut described) = closed.split_for_parts();
+    let closed = closed
         .fallback(nothing_there)
+        .method_not_allowed_fallback(not_so)
+        .layer(from_fn_with_state(guard, need_key));
+    let (open, also) = OpenApiRouter::new()
+        .routes(routes!(sign_in::sign_in))
+        .split_for_parts();
+    described.merge(also);
+    let described = Json(described);
+    closed
+        .merge(open)
+        .route("/api/openapi.json", get(async move || described.clone()))
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(LARGEST))
         .with_state(desk)

@@ -1,11 +1,11 @@
-// Sending again, with or without changes, as a shell command, and comparing what came of it.
+// Sending again, with or without changes, copying as a shell command, and comparing what came of it.
 
-import { $, ask, askJson, button, copy, doing, el, toast } from "/build.js";
+import { $, button, copy, doing, el, toast } from "/build.js";
+import { askJson } from "/client.js";
 import { body, textOf } from "/content.js";
+import { curl } from "/curl.js";
+import * as layout from "/layout.js";
 import { line, shownIds } from "/list.js";
-
-// Fields that whoever sends makes anew.
-const OWN = new Set(["host", "content-length", "connection", "transfer-encoding", "accept-encoding"]);
 
 export function dialog(title, ...content) {
   const box = $("dialog");
@@ -112,29 +112,6 @@ export async function edit(shown) {
   });
 }
 
-// A word that a POSIX shell reads as it is, whatever is in it.
-export const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
-
-export async function curl(one) {
-  const args = ["curl"];
-  if (one.method !== "GET" || one.request.body.bytes) args.push("-X", quote(one.method));
-  args.push(quote(one.url));
-  // Braces and brackets would be patterns.
-  if (/[[\]{}]/.test(one.url)) args.push("--globoff");
-  for (const { name, value } of one.request.fields) {
-    if (OWN.has(name)) continue;
-    args.push("-H", quote(value === "" ? `${name};` : `${name}: ${value}`));
-  }
-  if (!one.request.body.bytes) return args.join(" ");
-  const raw = new Uint8Array(await (await ask(`/api/exchanges/${one.id}/body?part=request`)).arrayBuffer());
-  const text = textOf(raw);
-  // With @ in front it would be the name of a file.
-  if (text !== null && !text.startsWith("@")) return [...args, "--data-binary", quote(text)].join(" ");
-  let packed = "";
-  for (let at = 0; at < raw.length; at += 0x8000) packed += String.fromCharCode(...raw.subarray(at, at + 0x8000));
-  return `printf %s ${quote(btoa(packed))} | base64 -d | ${[...args, "--data-binary", "@-"].join(" ")}`;
-}
-
 export async function copyCurl(one) {
   const hidden = one.masked && one.request.fields.some((field) => field.value === "********");
   await copy(await curl(one), hidden ? "curl command, without its secrets," : "curl command");
@@ -172,7 +149,8 @@ async function lines(one) {
   const text = textOf(bytes);
   if (text === null) return [...head, `${bytes.length} bytes that are no text`];
   try {
-    return [...head, ...JSON.stringify(JSON.parse(text), null, 2).split("\n")];
+    JSON.parse(text);
+    return [...head, ...layout.json(text).text.split("\n")];
   } catch {
     return [...head, ...text.split("\n")];
   }

@@ -1,6 +1,7 @@
 // The page as a whole: what is heard from the client, where we are, and the keys.
 
-import { $, ask, askJson, doing, el, size, took, toast } from "/build.js";
+import { $, doing, el, size, took, toast } from "/build.js";
+import { ask, askJson, download, follow, onSignIn, signIn } from "/client.js";
 import * as list from "/list.js";
 import * as detail from "/detail.js";
 import { copyCurl, dialog, differ, edit, resend } from "/again.js";
@@ -11,30 +12,48 @@ let wanted = null;
 
 // ---- what the client says
 
-function listen() {
-  const events = new EventSource("/api/events");
-  events.addEventListener("status", (event) => {
-    status = JSON.parse(event.data);
+const heard = {
+  status(told) {
+    status = told;
     // Another start of the client: its numbers begin anew.
     if (run && run !== status.run) return location.reload();
     run = status.run;
     list.setRecording(status.recorder.on);
     showState();
-  });
-  events.addEventListener("exchanges", (event) => {
-    const { changed, oldest, older } = JSON.parse(event.data);
+  },
+  exchanges({ changed, oldest, older }) {
     const isGone = (id) => id < oldest && !older.includes(id);
     list.update(changed, oldest, isGone);
     // What is wanted by now, which may not be what is shown yet.
     if (wanted === null) return;
     if (isGone(wanted)) go("#/");
     else if (changed.some((line) => line.id === wanted)) showDetail(wanted);
-  });
-  events.addEventListener("error", () => {
-    const state = $("state");
-    state.textContent = "the client is gone";
-    state.className = "state bad";
-  });
+  },
+};
+
+function showLost(error) {
+  const state = $("state");
+  state.className = "state bad";
+  const isUnknown = error?.code === "key_missing";
+  state.textContent = isUnknown ? "not let in" : "the client is gone";
+  if (isUnknown) needLink();
+}
+
+// The client does not know this browser: it is another start of it, or the page was opened without a link.
+function needLink() {
+  if (document.querySelector(".stranger")) return;
+  onSignIn(() => location.reload());
+  document.body.className = "on-stranger";
+  $("main").append(
+    el(
+      "section",
+      { class: "stranger" },
+      el("h1", {}, "This browser is not let in yet"),
+      linkRefused ? el("p", { class: "warn" }, linkRefused) : null,
+      el("p", {}, "What goes through your tunnels is for you alone, and other users of this machine can open this address, too. A link from the client lets your browser in until the client ends."),
+      el("ul", {}, el("li", {}, "Run ", el("code", {}, "ngrnotok status"), " in a terminal and open the link after Inspect."), el("li", {}, "Or press ", el("kbd", {}, "i"), " where the client runs.")),
+    ),
+  );
 }
 
 const WORDS = {
@@ -73,6 +92,8 @@ const back = () => go("#/");
 const showDetail = doing((id) => detail.show(id, { back }));
 
 function route() {
+  // A link that was opened in this tab.
+  if (location.hash.startsWith("#once=")) return location.reload();
   const [, word = ""] = location.hash.match(/^#\/(.*)$/) ?? [];
   const id = /^\d+$/.test(word) ? Number(word) : null;
   const onStatus = word === "status";
@@ -135,7 +156,7 @@ function setUp() {
     clearTimeout(typing);
     typing = setTimeout(doing(() => list.setFilter($("filter").value)), 80);
   });
-  $("export").addEventListener("click", exportShown);
+  $("export").addEventListener("click", doing(exportShown));
   $("import").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", importFile);
   $("clear").addEventListener("click", doing(async () => {
@@ -154,10 +175,7 @@ function exportShown() {
   const all = ids.length === list.total();
   // An address has its limits; so many at once are better taken whole.
   const some = all || ids.length > 1000 ? "" : `?id=${[...ids].reverse().join(",")}`;
-  const link = el("a", { href: `/api/har${some}`, download: "ngrnotok.har" });
-  document.body.append(link);
-  link.click();
-  link.remove();
+  return download(`/api/har${some}`, "ngrnotok.har");
 }
 
 async function importFile() {
@@ -259,8 +277,9 @@ const onKey = doing(async (event) => {
   }
 });
 
+const linkRefused = await signIn();
 list.start((id) => go(`#/${id}`));
 setUp();
 route();
-listen();
+follow("/api/events", heard, showLost);
 setInterval(() => location.hash === "#/status" && showStatus(), 2000);

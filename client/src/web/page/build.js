@@ -16,27 +16,6 @@ export const $ = (id) => document.getElementById(id);
 
 export const clear = (element) => element.replaceChildren();
 
-const key = document.querySelector("meta[name=ngrnotok-key]").content;
-
-// Asks the API; a problem becomes an error that says what to do.
-export async function ask(path, options = {}) {
-  const { method = "GET", body, json } = options;
-  const fields = {};
-  if (method !== "GET") fields["X-Ngrnotok-Key"] = key;
-  if (json !== undefined) fields["Content-Type"] = "application/json";
-  let answer;
-  try {
-    answer = await fetch(path, { method, headers: fields, body: json === undefined ? body : JSON.stringify(json) });
-  } catch {
-    throw new Error("The client does not answer. Does it still run?");
-  }
-  if (answer.ok) return answer;
-  const problem = await answer.json().catch(() => ({}));
-  throw new Error([problem.title || `Status ${answer.status}`, problem.detail].filter(Boolean).join(". "));
-}
-
-export const askJson = async (path, options) => (await ask(path, options)).json();
-
 let hiding;
 
 export function toast(text) {

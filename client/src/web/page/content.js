@@ -1,9 +1,15 @@
 // Bodies for people: text, JSON, XML, forms, pictures, HTML that cannot act, and hex of all else.
 
-import { ask, button, clear, el, save, size } from "/build.js";
+import { button, clear, el, save, size } from "/build.js";
+import { ask } from "/client.js";
+import * as layout from "/layout.js";
 
 // More than this is shown as hex or text only as far as this; all of it can be saved.
 const SHOWN = 256 * 1024;
+const HEX = 16 * 1024;
+
+// Rows of a table, at most.
+const ROWS = 1000;
 
 export async function body(id, part) {
   const answer = await ask(`/api/exchanges/${id}/body?part=${part}&decoded=1`);
@@ -34,25 +40,27 @@ function views(bytes, fields, cut) {
   const ways = [];
   if (text !== null) {
     const start = text.trimStart()[0];
-    if (kind.endsWith("json") || start === "{" || start === "[") {
+    const isShort = text.length <= 1024 * 1024;
+    if (kind.endsWith("json") || (isShort && (start === "{" || start === "["))) {
       try {
-        const value = JSON.parse(text);
-        ways.push(["JSON", () => json(value)]);
+        // Of what is long only the beginning is shown, right or wrong.
+        if (isShort) JSON.parse(text);
+        ways.push(["JSON", () => json(text)]);
       } catch (error) {
         if (kind.endsWith("json") && !cut) ways.push(["JSON", () => wrong(text, error)]);
       }
     }
     if (kind.endsWith("xml")) ways.push(["XML", () => xml(text)]);
     if (kind === "text/html") ways.push(["Page", () => page(text)]);
-    if (kind === "application/x-www-form-urlencoded") ways.push(["Form", () => pairs([...new URLSearchParams(text)])]);
+    if (kind === "application/x-www-form-urlencoded") ways.push(["Form", () => el("div", {}, pairs([...new URLSearchParams(text)]))]);
   }
   if (kind === "multipart/form-data") {
     const parts = multipart(bytes, type);
-    if (parts) ways.push(["Form", () => pairs(parts)]);
+    if (parts) ways.push(["Form", () => el("div", {}, pairs(parts))]);
   }
   if (/^image\/(png|jpeg|gif|webp|avif|bmp|x-icon|vnd\.microsoft\.icon|svg\+xml)$/.test(kind) && !cut) ways.push(["Picture", () => picture(bytes, kind)]);
-  if (text !== null) ways.push(["Text", () => pre(text.slice(0, SHOWN))]);
-  ways.push(["Hex", () => pre(hex(bytes.subarray(0, 16 * 1024)), "hex")]);
+  if (text !== null) ways.push(["Text", () => cutOff(text)]);
+  ways.push(["Hex", () => dump(bytes)]);
   return ways;
 }
 
@@ -84,10 +92,16 @@ function note(about, bytes, cut) {
 
 export const pre = (text, kind = "") => el("pre", { class: kind, tabindex: 0 }, text);
 
+// As much as is shown, and a word if that is not all.
+export function cutOff(text, kind, cut = text.length > SHOWN) {
+  const shown = pre(text.slice(0, SHOWN), kind);
+  return cut ? el("div", {}, shown, el("p", { class: "dim" }, "… Only the beginning is shown; Save has all that was kept.")) : shown;
+}
+
 // Coloured by what they are; long ones as plain text, which is as good and much faster.
-export function json(value) {
-  const text = JSON.stringify(value, null, 2);
-  if (text.length > 100_000) return pre(text.slice(0, SHOWN));
+export function json(source) {
+  const { text, cut } = layout.json(source);
+  if (cut || text.length > 100_000) return cutOff(text, "", cut);
   const out = pre("", "json");
   const token = /("(?:[^"\\]|\\.)*")(\s*:)?|\b(?:true|false|null)\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
   let last = 0;
@@ -101,45 +115,24 @@ export function json(value) {
   return out;
 }
 
+function xml(text) {
+  const found = layout.xml(text);
+  return found ? cutOff(found.text, "", found.cut) : cutOff(text);
+}
+
 // Where JSON is wrong, with what stands around it.
 function wrong(text, error) {
   const at = Number(error.message.match(/position (\d+)/)?.[1] ?? -1);
   const box = el("div", {}, el("p", { class: "warn" }, error.message));
-  box.append(at < 0 ? pre(text.slice(0, SHOWN)) : el("pre", {}, text.slice(Math.max(0, at - 2000), at), el("mark", {}, text[at] ?? "⌁"), text.slice(at + 1, at + 2000)));
+  box.append(at < 0 ? cutOff(text) : el("pre", {}, text.slice(Math.max(0, at - 2000), at), el("mark", {}, text[at] ?? "⌁"), text.slice(at + 1, at + 2000)));
   return box;
-}
-
-function xml(text) {
-  const parsed = new DOMParser().parseFromString(text, "application/xml");
-  if (parsed.querySelector("parsererror")) return pre(text.slice(0, SHOWN));
-  const lines = [];
-  const walk = (node, depth) => {
-    const pad = "  ".repeat(depth);
-    if (node.nodeType === Node.TEXT_NODE || node.nodeType === Node.CDATA_SECTION_NODE) {
-      const words = node.data.trim();
-      if (words) lines.push(pad + words);
-    } else if (node.nodeType === Node.COMMENT_NODE) lines.push(`${pad}<!--${node.data}-->`);
-    else if (node.nodeType === Node.ELEMENT_NODE) {
-      const attributes = [...node.attributes].map(({ name, value }) => ` ${name}="${value}"`).join("");
-      const inner = [...node.childNodes].filter((child) => child.nodeType !== Node.TEXT_NODE || child.data.trim());
-      if (!inner.length) lines.push(`${pad}<${node.nodeName}${attributes}/>`);
-      else if (inner.length === 1 && inner[0].nodeType === Node.TEXT_NODE) lines.push(`${pad}<${node.nodeName}${attributes}>${inner[0].data.trim()}</${node.nodeName}>`);
-      else {
-        lines.push(`${pad}<${node.nodeName}${attributes}>`);
-        inner.forEach((child) => walk(child, depth + 1));
-        lines.push(`${pad}</${node.nodeName}>`);
-      }
-    }
-  };
-  [...parsed.childNodes].forEach((node) => walk(node, 0));
-  return pre(lines.join("\n").slice(0, SHOWN));
 }
 
 // Without scripts, without an origin, without anything from outside.
 function page(text) {
   const shut = `<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:">`;
   const frame = el("iframe", { sandbox: "", referrerpolicy: "no-referrer", title: "The page, without its scripts, styles and pictures" });
-  frame.srcdoc = shut + text;
+  frame.srcdoc = shut + text.slice(0, 4 * SHOWN);
   return el("div", {}, frame, el("p", { class: "dim" }, "As a reader without scripts, styles and pictures has it."));
 }
 
@@ -150,7 +143,9 @@ function picture(bytes, kind) {
 }
 
 export function pairs(list) {
-  return el("table", { class: "fields" }, el("tbody", {}, list.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value)))));
+  const rows = list.slice(0, ROWS).map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value)));
+  const more = list.length > ROWS ? el("p", { class: "dim" }, `… and ${list.length - ROWS} more`) : null;
+  return [el("table", { class: "fields" }, el("tbody", {}, rows)), more];
 }
 
 function multipart(bytes, type) {
@@ -173,7 +168,9 @@ function multipart(bytes, type) {
   return parts;
 }
 
-export function hex(bytes) {
+export const dump = (bytes) => cutOff(hex(bytes.subarray(0, HEX)), "hex", bytes.length > HEX);
+
+function hex(bytes) {
   const lines = [];
   for (let at = 0; at < bytes.length; at += 16) {
     const some = [...bytes.subarray(at, at + 16)];

@@ -1,8 +1,12 @@
 // One exchange: heads, bodies, messages, where the time went.
 
-import { $, askJson, button, clear, clock, el, outcome, size, took } from "/build.js";
-import { hex, into, json, pairs, pre, textOf } from "/content.js";
+import { $, button, clear, clock, el, outcome, size, took } from "/build.js";
+import { askJson, download } from "/client.js";
+import { cutOff, dump, into, json, pairs, textOf } from "/content.js";
 import { copyCurl, differ, edit, resend } from "/again.js";
+
+// Messages that are shown, the newest: each is a row of the document.
+const MOST_MESSAGES = 1000;
 
 let secrets = false;
 let asked = 0;
@@ -87,7 +91,7 @@ function actions(one) {
     one.status === 101 ? null : button("Edit", () => edit(one), { title: "Change it and send it (e)" }),
     button("Copy as curl", () => copyCurl(one), { title: "As a shell command (c)" }),
     button("Compare", () => differ(one), { title: "Compare its answer with another one (d)" }),
-    el("a", { class: "button", href: `/api/har?id=${one.id}${secrets ? "&secrets=true" : ""}`, download: `ngrnotok-${one.id}.har` }, "HAR"),
+    button("HAR", () => download(`/api/har?id=${one.id}${secrets ? "&secrets=true" : ""}`, `ngrnotok-${one.id}.har`), { title: "Save it as a HAR file" }),
     el(
       "label",
       { class: "switch" },
@@ -151,8 +155,9 @@ function timing(one) {
 function messages(one) {
   // Those that somebody has opened stay open while others come.
   const { unfolded } = open;
-  const rows = one.message_list.map((message, at) => {
-    const number = one.messages_gone + at;
+  const older = one.messages_gone + Math.max(0, one.message_list.length - MOST_MESSAGES);
+  const rows = one.message_list.slice(-MOST_MESSAGES).map((message, at) => {
+    const number = older + at;
     const fromVisitor = message.from === "visitor";
     const label = [message.kind, message.event && message.event !== "message" ? message.event : "", message.code ?? "", message.compressed ? "packed" : ""].filter(Boolean).join(" ");
     const preview = message.text ?? `${message.bytes} bytes`;
@@ -178,18 +183,20 @@ function messages(one) {
     );
     return [line, full];
   });
-  return el("div", { class: "messages" }, one.messages_gone ? el("p", { class: "dim pad" }, `${one.messages_gone} older ones were let go.`) : null, rows);
+  return el("div", { class: "messages" }, older ? el("p", { class: "dim pad" }, `${older} older ones are not shown.`) : null, rows);
 }
 
 function inFull(message) {
   const cut = message.kept < message.bytes ? el("p", { class: "dim" }, `the first ${size(message.kept)} of ${size(message.bytes)}`) : null;
   if (message.text !== null) {
     try {
-      return el("div", {}, json(JSON.parse(message.text)), cut);
+      JSON.parse(message.text);
+      return el("div", {}, json(message.text), cut);
     } catch {
-      return el("div", {}, pre(message.text), cut);
+      return el("div", {}, cutOff(message.text), cut);
     }
   }
   const bytes = Uint8Array.from(atob(message.base64 ?? ""), (one) => one.charCodeAt(0));
-  return el("div", {}, pre(textOf(bytes) ?? hex(bytes), "hex"), cut);
+  const text = textOf(bytes);
+  return el("div", {}, text === null ? dump(bytes) : cutOff(text, "hex"), cut);
 }

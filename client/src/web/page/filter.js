@@ -1,7 +1,7 @@
 // The filter's words: `/path method:POST status:5xx ms:>100 tunnel:app text:otter field:accept:json`.
 // All of them must fit. What a line of the list does not show, the client is asked for.
 
-import { askJson } from "/build.js";
+import { askJson } from "/client.js";
 
 export function parse(text) {
   const filter = { words: [], text: [], field: [] };
@@ -22,7 +22,7 @@ export function parse(text) {
 export const asksClient = (filter) => filter.text.length + filter.field.length > 0;
 
 // The numbers of those that fit what only the client knows.
-export async function found(filter) {
+export async function found(filter, signal) {
   let fit;
   const questions = [...filter.text.map((value) => ["text", value]), ...filter.field.map((value) => ["field", value])];
   for (const [name, value] of questions) {
@@ -30,7 +30,7 @@ export async function found(filter) {
     let before;
     do {
       const query = new URLSearchParams({ [name]: value, limit: "1000", ...(before ? { before } : {}) });
-      const page = await askJson(`/api/exchanges?${query}`);
+      const page = await askJson(`/api/exchanges?${query}`, { signal });
       for (const line of page.exchanges) ids.add(line.id);
       before = page.next_before;
     } while (before);

@@ -78,16 +78,23 @@ function place(id) {
 export async function setFilter(text) {
   filter = parse(text);
   foundIds = null;
+  search.abort();
   if (asksClient(filter)) await find();
   reshow();
   $("scroll").scrollTop = 0;
   draw();
 }
 
+let search = new AbortController();
+
+// What nobody waits for any more is not searched to its end.
 async function find() {
-  const asked = filter;
-  const ids = await found(asked);
-  if (filter === asked) foundIds = ids;
+  search.abort();
+  const { signal } = (search = new AbortController());
+  const ids = await found(filter, signal).catch((error) => {
+    if (!signal.aborted) throw error;
+  });
+  if (!signal.aborted) foundIds = ids;
 }
 
 let refinding = false;

@@ -109,7 +109,7 @@ pub(in crate::web::api) async fn one(
 #[schema(as = NgrokWanted)]
 #[serde(deny_unknown_fields)]
 pub(in crate::web::api) struct Wanted {
-    /// The local app: a port, HOST:PORT, http://…, https://… or unix:/PATH.
+    /// The local app: a port, HOST:PORT, http://… or https://…; with --web-allow-unix also unix:/PATH.
     addr: Address,
     /// Only `http` can be had.
     proto: Option<String>,
@@ -192,6 +192,14 @@ pub(in crate::web::api) async fn open(
         recorder, opener, ..
     } = desk.shown;
     let words = wanted.words(recorder.is_on())?;
+    if matches!(words.target, Some(Target::Unix(_))) && !desk.allows_unix {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "unix_not_allowed",
+            "Tunnels to Unix sockets are not opened from here",
+            "Start the client with --web-allow-unix, or name the socket when you start it.",
+        ));
+    }
     // The name may be derived from a file.
     let tunnel = aside(move || config::tunnel(&words)).await;
     let tunnel = tunnel.map_err(|error| Problem::bad(Problem::sentence(&error)))?;
