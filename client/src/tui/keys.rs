@@ -51,7 +51,7 @@ pub(super) const HELP: [(&str, &str); 13] = [
     ("s", "in it: show what is secret, or hide it"),
     ("r", "send the request to the local app once more"),
     ("o", "open the URL in a browser"),
-    ("i", "look at requests in a browser"),
+    ("i", "requests in a browser"),
     ("c", "copy the URL (terminals that know OSC 52)"),
     ("q", "show the URL as a QR code for a phone"),
     ("Tab", "with several tunnels: which URL that is"),
