@@ -267,7 +267,7 @@ async fn every_state_in_every_width() {
         );
         assert_snapshot!(
             format!("three_tunnels_{columns}"),
-            text(&mut three(), columns, rows + 4)
+            text(&mut three(), columns, rows + 5)
         );
         assert_snapshot!(
             format!("reconnecting_{columns}"),
@@ -287,7 +287,7 @@ async fn every_state_in_every_width() {
         press(&mut help, KeyCode::Char('?'));
         assert_snapshot!(
             format!("help_{columns}"),
-            text(&mut help, columns, rows + 4)
+            text(&mut help, columns, rows + 5)
         );
         let mut look = busy();
         look.look(Some(exchange()));

@@ -297,6 +297,7 @@ mod tests {
         }]}});
         let mut exchange = har::import(archive.to_string().as_bytes())
             .unwrap()
+            .exchanges
             .remove(0);
         let answer = exchange.answer.as_mut().unwrap();
         answer

@@ -64,7 +64,7 @@ pub(super) async fn sign_in(
             StatusCode::FORBIDDEN,
             "another_user",
             "This web interface belongs to another user",
-            "Open it as the user who has started ngrnotok.",
+            "Open it as the user who has started ngrnotok, or start that with --web-password-file.",
         ));
     }
     let key = desk.guard.sign_in().redeem(&word);
