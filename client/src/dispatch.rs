@@ -9,7 +9,7 @@ use h2::ext::Protocol;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
-use ngrnotok_common::id::TunnelId;
+use ngrnotok_common::id::{TunnelId, VisitorId};
 use ngrnotok_common::link::body::{Ahead, LinkBody, PumpError};
 use ngrnotok_common::link::serving::Reply;
 use ngrnotok_common::protocol::cause::Cause;
@@ -22,7 +22,7 @@ use crate::client::Shared;
 use crate::inspect::{Arrival, Direction, Heard, Origin, Recorder, Recording, Tap};
 use crate::local::explain::refusal::{self, Looked, Refusal};
 use crate::local::{
-    Explanation, Lead, Local, LocalBody, RequestBody, Switch, Switched, Trouble, upgrade,
+    Caller, Explanation, Lead, Local, LocalBody, RequestBody, Switch, Switched, Trouble, upgrade,
 };
 use crate::requests::{Hint, Seen, Witness};
 use crate::tunnels::Served;
@@ -44,6 +44,7 @@ pub(crate) fn dispatch(
     if *request.method() == Method::CONNECT {
         restore_length(request.headers_mut());
     }
+    let visitor = visitor_of(&mut request);
     let sight = Sight::of(&request);
     let open = client.connections.begin(sight.began);
     let recording = match &tunnel {
@@ -63,7 +64,7 @@ pub(crate) fn dispatch(
             // First, for a visitor who breaks off an upload breaks the exchange with the app as well, and
             // the app is not to blame.
             () = reply.peer_left() => return,
-            answer = ask(&tunnel.local, &mut asked, &reply) => answer,
+            answer = ask(&tunnel.local, &mut asked, visitor, &reply) => answer,
             never = ahead.clone().drive() => match never {},
         };
         let refused = |refusal: Refusal| {
@@ -188,27 +189,40 @@ enum Answer {
     Switched(Response<()>, Switched, Remainder),
 }
 
-async fn ask(local: &Local, asked: &mut Asked, reply: &Reply) -> Result<Answer, Trouble> {
+async fn ask(
+    local: &Local,
+    asked: &mut Asked,
+    visitor: Option<VisitorId>,
+    reply: &Reply,
+) -> Result<Answer, Trouble> {
+    let mut caller = Caller {
+        visitor,
+        interim: None,
+    };
     match asked {
         Asked::Request(request) => {
             let wanted = request.headers_mut().remove(stream::INTERIM);
-            let interim = wanted.map(|_| reply.clone());
-            local.exchange(request, interim).await.map(Answer::Ordinary)
+            caller.interim = wanted.map(|_| reply.clone());
+            let answer = local.exchange(request, &caller).await;
+            answer.map(Answer::Ordinary)
         }
         Asked::Upgrade(upgrade) => {
             let upgrade = upgrade.take().expect("it is asked once");
-            Box::pin(switch(local, *upgrade)).await
+            Box::pin(switch(local, *upgrade, &caller)).await
         }
     }
 }
 
-async fn switch(local: &Local, upgrade: Upgrade) -> Result<Answer, Trouble> {
+async fn switch(local: &Local, upgrade: Upgrade, caller: &Caller) -> Result<Answer, Trouble> {
     let Upgrade {
         request,
         protocol,
         tap,
     } = upgrade;
-    Ok(match local.switch(request, protocol.as_str(), tap).await? {
+    let switched = local
+        .switch(request, protocol.as_str(), tap, caller)
+        .await?;
+    Ok(match switched {
         Switch::Agreed(head, socket, remainder) => Answer::Switched(head, socket, remainder),
         Switch::Refused(answer) => Answer::Ordinary(answer),
     })
@@ -290,6 +304,12 @@ fn restore_length(fields: &mut HeaderMap) {
 fn tunnel_of(request: &mut Request<RecvStream>) -> Option<TunnelId> {
     let id = request.headers_mut().remove(stream::TUNNEL)?;
     id.to_str().ok()?.parse().ok().map(TunnelId)
+}
+
+/// The visitor's connection, if the server has named it. The field is taken out, too.
+fn visitor_of(request: &mut Request<RecvStream>) -> Option<VisitorId> {
+    let id = request.headers_mut().remove(stream::VISITOR)?;
+    id.to_str().ok()?.parse().ok()
 }
 
 /// Looks for what is behind a trouble, beside the requests: this one has its answer already.

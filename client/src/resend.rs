@@ -19,7 +19,7 @@ use crate::client::Shared;
 use crate::inspect::{
     Arrival, Captured, Direction, Exchange, ExchangeId, Kind, Origin, Recorder, Recording,
 };
-use crate::local::{LocalBody, RequestBody};
+use crate::local::{Caller, LocalBody, RequestBody};
 use crate::status::Status;
 use crate::tunnels::{Served, Tunnels};
 
@@ -251,7 +251,11 @@ async fn send(tunnel: &Served, exchange: Exchange, recording: Recording) {
     *request.uri_mut() = of.uri;
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = of.fields;
-    match tunnel.local.exchange(&mut request, None).await {
+    match tunnel
+        .local
+        .exchange(&mut request, &Caller::default())
+        .await
+    {
         Ok(answer) => {
             recording.answered(&answer, answer.body().is_end_stream());
             let mut body = answer.into_body();

@@ -187,6 +187,19 @@ pub struct TunnelSettings {
     #[serde(alias = "local_protocol")]
     pub local_protocol: ProtocolWord,
 
+    /// Who shares connections to an app in HTTP/1.1: shared (all visitors), per-visitor, none (a
+    /// connection for each request), or auto: all visitors, until a body or a login is on a connection
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHO",
+        env = "NGRNOTOK_LOCAL_CONNECTIONS",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    #[serde(alias = "local_connections")]
+    pub local_connections: SharingWord,
+
     /// Host that the local app sees: "rewrite" for its own (localhost:3000), or any VALUE
     /// [default: the visitor's]
     #[arg(long, value_name = "rewrite|VALUE", conflicts_with = "dev")]
@@ -210,6 +223,21 @@ pub enum ProtocolWord {
     Http1,
     /// HTTP/2 with prior knowledge
     H2c,
+}
+
+/// Who shares connections to the local app.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SharingWord {
+    /// All visitors, until a body or a login is on a connection
+    #[default]
+    Auto,
+    /// All visitors
+    Shared,
+    /// The requests of one visitor's connection
+    PerVisitor,
+    /// Nobody
+    None,
 }
 
 /// How to show what happens.

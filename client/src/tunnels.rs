@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use ngrnotok_common::hostname::Name;
-use ngrnotok_common::id::TunnelId;
+use ngrnotok_common::id::{TunnelId, VisitorId};
+use ngrnotok_common::protocol::control::Naming;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::client::{Pool, Tunnel};
-use crate::local::{Local, LocalError, Options, Target};
+use crate::local::{Local, LocalError, Options, Sharing, Target};
 
 /// The tunnels by their ids on the wire. No id is used twice while the client runs.
 #[derive(Debug)]
@@ -122,6 +123,26 @@ impl Tunnels {
     /// Counts the changes, for those who follow them.
     pub(crate) fn revision(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
+    }
+
+    /// Which visitors the server is to name: those of whom their local connections need to know. One tunnel that
+    /// needs more is reason enough.
+    pub(crate) fn naming(&self) -> Naming {
+        let wanted = self.wanted.load();
+        let mut sharing = wanted.values().map(|tunnel| tunnel.local.sharing());
+        match sharing.any(|sharing| sharing == Sharing::PerVisitor) {
+            true => Naming::All,
+            false => Naming::Bound,
+        }
+    }
+
+    /// Connections of visitors are over.
+    pub(crate) fn visitors_left(&self, visitors: &[VisitorId]) {
+        for tunnel in self.wanted.load().values() {
+            for visitor in visitors {
+                tunnel.local.visitor_left(*visitor);
+            }
+        }
     }
 
     /// Adds one. `None` if there is one with its name, or no id is left.

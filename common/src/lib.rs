@@ -50,7 +50,7 @@
 //!
 //! Here in `common`: [`protocol`] is the wire (`PROTOCOL.md` tells it for people who write a client in
 //! another language), [`link`] turns a TLS stream into an end of a link, [`headers`] holds the rules of
-//! a proxy hop, [`splice`] joins two streams after an upgrade, [`socket`] is
+//! a proxy hop, [`login`] knows logins that hold for a connection, [`splice`] joins two streams after an upgrade, [`socket`] is
 //! what they end in, [`hostname`], [`id`] and [`secret`] are the small types, [`failures`] counts wrong secrets, [`cli`], [`folders`],
 //! [`manual`], [`memory`], [`orphans`], [`output`], [`printable`], [`rewound`], [`shutdown`], [`stall`] and [`telemetry`]
 //! what both binaries start, print and end with.
@@ -62,6 +62,7 @@ pub mod headers;
 pub mod hostname;
 pub mod id;
 pub mod link;
+pub mod login;
 pub mod manual;
 pub mod memory;
 pub mod orphans;

@@ -15,6 +15,10 @@ pub trait Socket: Hold + Send + 'static {
     /// From now on dropping the stream resets the connection (RST) instead of closing it in good order,
     /// so that the peer cannot take what it has for the whole.
     fn reset_on_drop(&self);
+
+    /// Acknowledges at once what has come, where the system lets us say so. It would wait for a moment, 40 ms
+    /// on Linux, for something to send along.
+    fn acknowledge(&self) {}
 }
 
 /// Pieces that are shorter together are copied before they are written: 2 KiB.
@@ -51,6 +55,12 @@ impl Socket for TcpStream {
         // If it fails, the socket is dead already.
         let _ = self.set_zero_linger();
     }
+
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    fn acknowledge(&self) {
+        // If it fails, the acknowledgement is late.
+        let _ = socket2::SockRef::from(self).set_tcp_quickack(true);
+    }
 }
 
 /// A pipe in memory has no reset either.
@@ -77,6 +87,10 @@ impl<S: Socket> Socket for Rewound<S> {
     fn reset_on_drop(&self) {
         self.get_ref().reset_on_drop();
     }
+
+    fn acknowledge(&self) {
+        self.get_ref().acknowledge();
+    }
 }
 
 impl<S: Hold> Hold for ReadAhead<S> {}
@@ -84,6 +98,10 @@ impl<S: Hold> Hold for ReadAhead<S> {}
 impl<S: Socket> Socket for ReadAhead<S> {
     fn reset_on_drop(&self) {
         self.get_ref().reset_on_drop();
+    }
+
+    fn acknowledge(&self) {
+        self.get_ref().acknowledge();
     }
 }
 
@@ -98,6 +116,10 @@ impl<S: Socket> Socket for tokio_rustls::client::TlsStream<S> {
     fn reset_on_drop(&self) {
         self.get_ref().0.reset_on_drop();
     }
+
+    fn acknowledge(&self) {
+        self.get_ref().0.acknowledge();
+    }
 }
 
 impl Hold for Box<dyn Socket> {
@@ -109,6 +131,10 @@ impl Hold for Box<dyn Socket> {
 impl Socket for Box<dyn Socket> {
     fn reset_on_drop(&self) {
         (**self).reset_on_drop();
+    }
+
+    fn acknowledge(&self) {
+        (**self).acknowledge();
     }
 }
 

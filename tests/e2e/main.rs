@@ -15,6 +15,7 @@ mod http;
 mod inspect;
 mod limits;
 mod link;
+mod local_connections;
 mod names;
 mod office;
 mod opened;

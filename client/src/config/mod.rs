@@ -23,12 +23,13 @@ use crate::cli::{Run, Start};
 use crate::client::{Pool, Tunnel};
 use crate::connect::{Connector, ConnectorError};
 use crate::inspect::{Keep, KeepError, Limits, Recorder};
-use crate::local::{HostHeader, InvalidTarget, Options, Protocol, Target};
+use crate::local::{HostHeader, InvalidTarget, Options, Protocol, Sharing, Target};
 use crate::names;
 use crate::proxy::{self, InvalidProxy, Wish};
 use crate::secrets;
 use crate::settings::{
-    InspectWord, Links, ProtocolWord, ServerAddress, Settings, Size, Time, TunnelSettings,
+    InspectWord, Links, ProtocolWord, ServerAddress, Settings, SharingWord, Size, Time,
+    TunnelSettings,
 };
 use crate::web::Place;
 use file::{ConfigFile, FileError};
@@ -315,6 +316,12 @@ fn tunnel_of(
             insecure: words.insecure_local,
             host: words.host_header.clone().unwrap_or(HostHeader::Keep),
             dev: words.dev,
+            sharing: match words.local_connections {
+                SharingWord::Auto => Sharing::Auto,
+                SharingWord::Shared => Sharing::Shared,
+                SharingWord::PerVisitor => Sharing::PerVisitor,
+                SharingWord::None => Sharing::None,
+            },
         },
         pool: words.pool.then(|| Pool {
             health: words.health.clone(),

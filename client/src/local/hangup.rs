@@ -6,10 +6,17 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ngrnotok_common::socket::{Socket, poll_write_pieces};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::wire::Wire;
+
+/// Acknowledgements sent ahead of time for one answer: 16, as many as the kernel itself sends at once on a
+/// new connection. An answer in more pieces is a long one, and is acknowledged on the way.
+const ACKNOWLEDGED: u8 = 16;
 
 /// A connection on which failed writes are silent. The peer has reset it then, so reading ends, too.
 pub(super) struct Listening {
@@ -17,14 +24,19 @@ pub(super) struct Listening {
     hung_up: bool,
     /// The last write found no room.
     blocked: bool,
+    wire: Arc<Wire>,
+    /// What is left of [`ACKNOWLEDGED`].
+    acknowledgements: u8,
 }
 
 impl Listening {
-    pub(super) fn new(stream: Box<dyn Socket>) -> Self {
+    pub(super) fn new(stream: Box<dyn Socket>, wire: Arc<Wire>) -> Self {
         Self {
             stream,
             hung_up: false,
             blocked: false,
+            wire,
+            acknowledgements: 0,
         }
     }
 
@@ -63,7 +75,17 @@ impl AsyncRead for Listening {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, out)
+        let before = out.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, out);
+        if read.is_pending() {
+            if self.acknowledgements > 0 && self.wire.poll_app_waits(cx).is_ready() {
+                self.acknowledgements -= 1;
+                self.stream.acknowledge();
+            }
+        } else if self.wire.heard(&out.filled()[before..]) {
+            self.acknowledgements = ACKNOWLEDGED;
+        }
+        read
     }
 }
 
@@ -77,7 +99,11 @@ impl AsyncWrite for Listening {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.judge(written, bytes.len())
+        let written = self.judge(written, bytes.len());
+        if let Poll::Ready(Ok(n)) = written {
+            self.wire.wrote(&bytes[..n]);
+        }
+        written
     }
 
     fn poll_write_vectored(
@@ -90,7 +116,16 @@ impl AsyncWrite for Listening {
             return Poll::Ready(Ok(all));
         }
         let written = poll_write_pieces(Pin::new(&mut self.stream), cx, slices);
-        self.judge(written, all)
+        let written = self.judge(written, all);
+        if let Poll::Ready(Ok(n)) = written {
+            let mut left = n;
+            for slice in slices {
+                let went = &slice[..left.min(slice.len())];
+                self.wire.wrote(went);
+                left -= went.len();
+            }
+        }
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

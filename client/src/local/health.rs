@@ -8,7 +8,7 @@ use http::{Request, Uri};
 use tokio::time::timeout;
 
 use super::dial::Offer;
-use super::{Local, RequestBody, Target};
+use super::{Caller, Local, RequestBody, Target};
 
 /// An app that needs longer for an answer is not well: 5 s.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ impl Local {
         *request.uri_mut() = Uri::from(path.clone());
         let host = self.rewrite.own_host().clone();
         request.headers_mut().insert(HOST, host);
-        match self.exchange(&mut request, None).await {
+        match self.exchange(&mut request, &Caller::default()).await {
             Ok(answer) => answer.status().is_success() || answer.status().is_redirection(),
             Err(_) => false,
         }

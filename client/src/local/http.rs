@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
@@ -12,32 +13,25 @@ use http::{Extensions, HeaderValue, Request, Response, StatusCode, Uri, Version}
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
 use hyper::ext::on_informational;
-use hyper_util::rt::TokioIo;
 use ngrnotok_common::headers;
+use ngrnotok_common::id::VisitorId;
 use ngrnotok_common::link::calling::AnswerBody;
 use ngrnotok_common::link::open::in_words;
 use ngrnotok_common::link::serving::Reply;
+use ngrnotok_common::login;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::socket::Socket;
 use tokio_util::task::TaskTracker;
 
 use super::body::RequestBody;
+use super::connection::{Connection, Owner};
 use super::dial::{Dialer, LocalError, Offer, Spoken};
 use super::explain::Told;
-use super::hangup::Listening;
-use super::pool::{Connection, Pool};
+use super::pool::{Pool, Sharing};
 use super::rewrite::{HostHeader, PublicOrigin, Rewrite};
 use super::webpack::{Script, Webpack};
 use super::{Target, Trouble, hello, http2};
-
-/// A head of the local app and what is read ahead of its body: 128 KiB. A larger head would not fit
-/// the link either.
-const BUFFER: usize = 128 * 1024;
-
-/// Fields in a head of the local app: 1000.
-const FIELDS: usize = 1000;
 
 /// What the local app speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,6 +56,17 @@ pub struct Options {
     pub host: HostHeader,
     /// Join the public origin with its own.
     pub dev: bool,
+    /// Who shares connections to it.
+    pub sharing: Sharing,
+}
+
+/// Whom an exchange is for.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// The visitor's connection, if the server has named it.
+    pub visitor: Option<VisitorId>,
+    /// Where interim answers (1xx) go, if somebody wants them.
+    pub interim: Option<Reply>,
 }
 
 /// The way to one local app.
@@ -71,7 +76,7 @@ pub struct Local {
     pub(super) rewrite: Rewrite,
     /// Under `--dev`, where the target has a port.
     webpack: Option<Webpack>,
-    pool: Pool,
+    pub(super) pool: Arc<Pool>,
     shared: http2::Shared,
     speaks_http2: AtomicBool,
     offers_http2: bool,
@@ -88,7 +93,7 @@ impl Local {
             webpack: options.dev.then(|| Webpack::new(&target)).flatten(),
             rewrite: Rewrite::new(&target, options.host, options.dev),
             dialer: Dialer::new(target, options.insecure)?,
-            pool: Pool::default(),
+            pool: Pool::new(options.sharing, tasks.clone()),
             shared: http2::Shared::default(),
             speaks_http2: AtomicBool::new(h2c),
             offers_http2: h2c || (over_tls && options.protocol == Protocol::Auto),
@@ -98,8 +103,7 @@ impl Local {
     }
 
     /// Sends a request that came over the link and returns the app's answer as soon as its head is
-    /// there. Give the body back with [`Local::done`] when it has been read to its end. Interim answers
-    /// go to `interim`, if somebody wants them.
+    /// there. Give the body back with [`Local::done`] when it has been read to its end.
     ///
     /// The request is taken out of its place: futures hold every argument that they own twice, and that of
     /// each request should be small.
@@ -109,7 +113,7 @@ impl Local {
     pub async fn exchange(
         &self,
         request: &mut Request<RequestBody>,
-        interim: Option<Reply>,
+        caller: &Caller,
     ) -> Result<Response<LocalBody>, Trouble> {
         if *self.target() == Target::Hello {
             let answer = Box::pin(hello::answer(taken(request))).await;
@@ -119,9 +123,10 @@ impl Local {
         let webpack = self.webpack.as_ref();
         let webpack = webpack.map(|webpack| (webpack, webpack.request(request)));
         let mut answer = if self.offers_http2 {
-            Box::pin(self.send_either(request, interim)).await?
+            Box::pin(self.send_either(request, caller)).await?
         } else {
-            self.send_http1(request, interim, None).await?
+            let kept = self.kept_for(request, caller);
+            self.send_http1(request, caller, kept, None).await?
         };
         self.for_link(&mut answer)?;
         self.rewrite_answer(&mut answer, public.as_ref());
@@ -167,6 +172,25 @@ impl Local {
         }
     }
 
+    /// A visitor's connection is over.
+    pub fn visitor_left(&self, visitor: VisitorId) {
+        self.pool.visitor_left(visitor);
+    }
+
+    /// Who shares connections to the app.
+    pub fn sharing(&self) -> Sharing {
+        self.pool.sharing()
+    }
+
+    /// A connection that is there already.
+    pub(super) fn kept_for(
+        &self,
+        request: &Request<RequestBody>,
+        caller: &Caller,
+    ) -> Option<Connection> {
+        self.pool.take(caller.visitor, is_repeatable(request))
+    }
+
     /// Where it is.
     pub fn target(&self) -> &Target {
         self.dialer.target()
@@ -191,25 +215,27 @@ impl Local {
     async fn send_either(
         &self,
         request: &mut Request<RequestBody>,
-        interim: Option<Reply>,
+        caller: &Caller,
     ) -> Result<Response<LocalBody>, Trouble> {
         if self.speaks_http2.load(Ordering::Relaxed) {
             let dial = || async { Ok(self.dialer.dial(Offer::Http2).await?.stream) };
-            return self.send_http2(request, interim, dial).await;
+            return self.send_http2(request, caller, dial).await;
         }
-        if let Some(connection) = self.pool.take() {
-            return self.send_http1(request, interim, Some(connection)).await;
+        if let Some(kept) = self.kept_for(request, caller) {
+            return self.send_http1(request, caller, Some(kept), None).await;
         }
-        let dialed = self.dialer.dial(Offer::Either).await?;
+        let dial = self.dialer.dial(Offer::Either);
+        let dialed = self.pool.make_room_for(dial).await?;
         match dialed.spoken {
             Spoken::Http2 => {
                 self.speaks_http2.store(true, Ordering::Relaxed);
                 let dial = || async { Ok(dialed.stream) };
-                self.send_http2(request, interim, dial).await
+                self.send_http2(request, caller, dial).await
             }
             Spoken::Http1 => {
-                let connection = (self.handshake(dialed.stream).await?, false);
-                self.send_http1(request, interim, Some(connection)).await
+                let connection = self.handshake(dialed.stream).await?;
+                self.send_http1(request, caller, None, Some(connection))
+                    .await
             }
         }
     }
@@ -217,7 +243,7 @@ impl Local {
     async fn send_http2<D>(
         &self,
         request: &mut Request<RequestBody>,
-        interim: Option<Reply>,
+        caller: &Caller,
         dial: impl FnOnce() -> D,
     ) -> Result<Response<LocalBody>, Trouble>
     where
@@ -227,7 +253,7 @@ impl Local {
         let requests = self.shared.connection(&self.tasks, target, dial).await?;
         in_http2(request, matches!(target, Target::Https { .. }));
         let mut pass = |mut head: Response<()>| {
-            if let Some(reply) = &interim {
+            if let Some(reply) = &caller.interim {
                 headers::strip_answer(&mut head);
                 reply.interim(head);
             }
@@ -236,12 +262,14 @@ impl Local {
         Ok(answer.map(LocalBody::Http2))
     }
 
-    /// Sends a request on `connection`, on one from the pool, or on a fresh one.
+    /// Sends a request on the `kept` connection, if there is one. If that turns out to be over, or there is
+    /// none, it goes on the `dialed` one, or on one that is dialed then.
     async fn send_http1(
         &self,
         request: &mut Request<RequestBody>,
-        interim: Option<Reply>,
-        connection: Option<(Connection, bool)>,
+        caller: &Caller,
+        kept: Option<Connection>,
+        dialed: Option<Connection>,
     ) -> Result<Response<LocalBody>, Trouble> {
         in_http1(request);
         // hyper frames a body of unknown length by itself only where the method makes one likely.
@@ -250,16 +278,8 @@ impl Local {
             let chunked = HeaderValue::from_static("chunked");
             request.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
-        if let Some(reply) = interim {
-            on_informational(request, move |head| {
-                let mut interim = Response::new(());
-                *interim.status_mut() = head.status();
-                *interim.headers_mut() = head.headers().clone();
-                headers::strip_answer(&mut interim);
-                reply.interim(interim);
-            });
-        }
-        let (answer, connection) = self.send_on(connection, request).await?;
+        let sent = self.send_on(kept, dialed, request, caller);
+        let (answer, connection) = sent.await?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Trouble {
                 cause: Cause::LocalBadResponse,
@@ -273,54 +293,75 @@ impl Local {
     /// See [`Local::send_http1`]; the request is in HTTP/1.1 already.
     pub(super) async fn send_on(
         &self,
-        connection: Option<(Connection, bool)>,
+        kept: Option<Connection>,
+        dialed: Option<Connection>,
         request: &mut Request<RequestBody>,
+        caller: &Caller,
     ) -> Result<(Response<Incoming>, Connection), Trouble> {
-        let mut known = connection.or_else(|| self.pool.take());
-        loop {
-            // Apps close idle connections when they like, also in the moment in which we use one.
-            let again = match &known {
-                Some((_, true)) => repeatable(request),
-                _ => None,
-            };
-            let mut connection = match known.take() {
-                Some((connection, _)) => connection,
-                None => Box::pin(self.connect()).await?,
-            };
-            let mut failed = match connection.try_send_request(taken(request)).await {
+        let ties = !request.body().is_end_stream() || login::is_in_request(request.headers());
+        let (answer, mut connection) = self.send_untied(kept, dialed, request, caller).await?;
+        let ties = ties || login::is_in_answer(answer.status(), answer.headers());
+        let own = match self.pool.sharing() {
+            // What is a visitor's own stays so.
+            Sharing::Auto => ties && connection.owner == Owner::Everybody,
+            Sharing::PerVisitor => true,
+            Sharing::Shared | Sharing::None => false,
+        };
+        if own {
+            connection.owner = caller.visitor.into();
+        }
+        Ok((answer, connection))
+    }
+
+    /// See [`Local::send_http1`]; whose the connection is from now on is told by [`Local::send_on`].
+    async fn send_untied(
+        &self,
+        kept: Option<Connection>,
+        dialed: Option<Connection>,
+        request: &mut Request<RequestBody>,
+        caller: &Caller,
+    ) -> Result<(Response<Incoming>, Connection), Trouble> {
+        let interim = caller.interim.as_ref();
+        pass_on_informational(request, interim);
+        if let Some(mut connection) = kept {
+            let repeatable = is_repeatable(request);
+            let failed = match connection.send(taken(request), repeatable).await {
                 Ok(answer) => return Ok((answer, connection)),
                 Err(failed) => failed,
             };
-            *request = match (failed.take_message(), again) {
-                // Nothing of it has left.
-                (Some(unsent), _) => unsent,
-                // Nothing of an answer has come.
-                (None, Some(again)) if is_closing(failed.error()) => *again,
-                _ => return Err(Trouble::exchange(self.target(), failed.error())),
+            // Apps close idle connections when they like, also in the moment in which we use one.
+            let Some(again) = failed.again else {
+                return Err(Trouble::exchange(self.target(), &failed.error));
             };
+            *request = *again;
+            pass_on_informational(request, interim);
         }
+        // Rare, and larger than all else that a request needs: boxed, so that the task of each stays small.
+        let fresh = Box::pin(self.send_fresh(dialed, request));
+        self.pool.make_room_for(fresh).await
     }
 
-    /// A fresh connection. Rare, and larger than all else that a request needs: whoever awaits this does
-    /// so in a box, so that the task of each request stays small.
-    async fn connect(&self) -> Result<Connection, Trouble> {
-        let dialed = self.dialer.dial(Offer::Http1).await?;
-        self.handshake(dialed.stream).await
+    /// Sends a request on a connection that carries its first one. An app that ends that does not want it.
+    async fn send_fresh(
+        &self,
+        dialed: Option<Connection>,
+        request: &mut Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Connection), Trouble> {
+        let mut connection = match dialed {
+            Some(connection) => connection,
+            None => {
+                let dialed = self.dialer.dial(Offer::Http1).await?;
+                self.handshake(dialed.stream).await?
+            }
+        };
+        let answer = connection.send(taken(request), false).await;
+        let answer = answer.map_err(|failed| Trouble::exchange(self.target(), &failed.error))?;
+        Ok((answer, connection))
     }
 
     async fn handshake(&self, stream: Box<dyn Socket>) -> Result<Connection, Trouble> {
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(BUFFER)
-            .max_headers(FIELDS)
-            // Old apps and small devices look for `Content-Length` letter by letter, though names have no case.
-            .title_case_headers(true)
-            .handshake(TokioIo::new(Listening::new(stream)))
-            .await
-            .map_err(|error| Trouble::exchange(self.target(), &error))?;
-        // Ends when its sender is dropped or the app closes; errors reach the exchange that meets them.
-        let connection = connection.with_upgrades();
-        self.tasks.spawn(async { drop(connection.await) });
-        Ok(sender)
+        let opened = Connection::open(stream, &self.tasks).await;
+        opened.map_err(|error| Trouble::exchange(self.target(), &error))
     }
 }
 
@@ -329,26 +370,23 @@ fn taken(request: &mut Request<RequestBody>) -> Request<RequestBody> {
     std::mem::replace(request, Request::new(RequestBody::none()))
 }
 
-/// A copy of a request that may be sent twice (RFC 9110 §9.2.2) and has no body that could be spent.
-fn repeatable(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
-    if !request.method().is_idempotent() || !request.body().is_end_stream() {
-        return None;
-    }
-    let mut again = Box::new(Request::new(RequestBody::none()));
-    *again.method_mut() = request.method().clone();
-    *again.uri_mut() = request.uri().clone();
-    *again.headers_mut() = request.headers().clone();
-    *again.extensions_mut() = request.extensions().clone();
-    Some(again)
+/// Whether a request may be sent twice (RFC 9110 §9.2.2) and has no body that could be spent.
+fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    request.method().is_idempotent() && request.body().is_end_stream()
 }
 
-/// Whether the app closed the connection before it said anything.
-fn is_closing(error: &hyper::Error) -> bool {
-    error.is_incomplete_message()
-        || error.is_closed()
-        || error
-            .source()
-            .is_some_and(|source| source.is::<std::io::Error>())
+/// Has interim answers (1xx) passed on, if somebody wants them.
+fn pass_on_informational(request: &mut Request<RequestBody>, interim: Option<&Reply>) {
+    let Some(reply) = interim.cloned() else {
+        return;
+    };
+    on_informational(request, move |head| {
+        let mut interim = Response::new(());
+        *interim.status_mut() = head.status();
+        *interim.headers_mut() = head.headers().clone();
+        headers::strip_answer(&mut interim);
+        reply.interim(interim);
+    });
 }
 
 /// Origin form: where a request goes never depends on what it says.
@@ -414,7 +452,13 @@ impl Body for LocalBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            Self::Http1 { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http1 { body, connection } => {
+                let frame = Pin::new(&mut *body).poll_frame(cx);
+                if frame.is_ready() {
+                    connection.wire.piece_came(!body.is_end_stream());
+                }
+                frame.map_err(Into::into)
+            }
             Self::Http2(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|error| in_words(&error).into()),

@@ -16,7 +16,7 @@ use ngrnotok_common::splice::Remainder;
 
 use super::body::After;
 use super::hangup::Listening;
-use super::http::{Local, LocalBody, in_http1};
+use super::http::{Caller, Local, LocalBody, in_http1};
 use super::{RequestBody, Target, Trouble};
 use crate::inspect::Tap;
 
@@ -51,6 +51,7 @@ impl Local {
         request: Request<LinkBody>,
         protocol: &str,
         tap: Option<Tap>,
+        caller: &Caller,
     ) -> Result<Switch, Trouble> {
         let (head, stream) = request.into_parts();
         let length = self.body_length(&head.headers)?;
@@ -58,7 +59,7 @@ impl Local {
         let mut request = Request::from_parts(head, body);
         *request.method_mut() = method(request.headers());
         if *self.target() == Target::Hello {
-            let answer = self.exchange(&mut request, None).await;
+            let answer = self.exchange(&mut request, caller).await;
             return answer.map(Switch::Refused);
         }
         let public = self.for_app(&mut request);
@@ -75,7 +76,9 @@ impl Local {
             // A visitor on HTTP/2 has none (RFC 8441 §5); HTTP/1.1 wants one (RFC 6455 §4.1).
             fields.insert(WEBSOCKET_KEY, nonce());
         }
-        let (answer, connection) = self.send_on(None, &mut request).await?;
+        let kept = self.kept_for(&request, caller);
+        let sent = self.send_on(kept, None, &mut request, caller);
+        let (answer, connection) = sent.await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             let mut answer = answer.map(|body| LocalBody::Http1 { body, connection });
             self.for_link(&mut answer)?;

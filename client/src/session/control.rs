@@ -75,6 +75,7 @@ pub(super) async fn converse(
             resume,
             times: client.recorder.is_on(),
             upgrade_bodies: true,
+            visitors: Some(client.tunnels.naming()),
         })
         .await?;
     // Asked for in the same breath: nothing in the welcome could change what we want.
@@ -168,6 +169,7 @@ pub(super) async fn converse(
                 }
                 settle(&mut binds, client, role)?;
             }
+            Some(ServerMessage::Left { visitors }) => client.tunnels.visitors_left(&visitors),
             Some(ServerMessage::Drain { seconds }) => {
                 info!(
                     seconds,

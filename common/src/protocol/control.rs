@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::resume::Proof;
-use crate::id::{SessionId, TunnelId};
+use crate::id::{SessionId, TunnelId, VisitorId};
 use crate::link::body::send_chunk;
 use crate::secret::Secret;
 
@@ -43,6 +43,10 @@ pub enum ClientMessage {
         /// [`BODY_LENGTH`](super::stream::BODY_LENGTH).
         #[serde(default, skip_serializing_if = "is_false")]
         upgrade_bodies: bool,
+        /// Which visitors' connections the client wants to know by name, see
+        /// [`VISITOR`](super::stream::VISITOR), and be told of when they are over, by `left`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        visitors: Option<Naming>,
     },
     /// Asks for a public name. The server answers `bound` or `refused` with the same id.
     Bind {
@@ -133,6 +137,11 @@ pub enum ServerMessage {
         /// Time left for open streams.
         seconds: u64,
     },
+    /// Connections of visitors are over that the client knows by name.
+    Left {
+        /// Which.
+        visitors: Vec<VisitorId>,
+    },
     /// The server sends no further requests on this link, and says why. Open ones go on; the client
     /// closes the link after them.
     Stop {
@@ -144,6 +153,17 @@ pub enum ServerMessage {
     /// A message of a newer version.
     #[serde(other)]
     Unknown,
+}
+
+/// Which visitors' connections the server names to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Naming {
+    /// Every one.
+    All,
+    /// Those to which the local app may have tied something; also a word of a newer version.
+    #[serde(other)]
+    Bound,
 }
 
 /// A client's claim to a session that it had before, or to one that it has begun and does not know of: its

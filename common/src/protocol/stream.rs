@@ -17,6 +17,11 @@ pub const INTERIM: HeaderName = HeaderName::from_static("ngrnotok-interim");
 /// request before it sent it on, in decimal.
 pub const HELD: HeaderName = HeaderName::from_static("ngrnotok-held");
 
+/// On requests, if the client's `hello` asked for `visitors`: the [`VisitorId`](crate::id::VisitorId) of the
+/// visitor's connection. Usually only there from the moment at which the local app could tie something to it:
+/// one of its requests had a body, or a login that holds for a connection ([`login`](crate::login)).
+pub const VISITOR: HeaderName = HeaderName::from_static("ngrnotok-visitor");
+
 /// On the answer to an extended CONNECT: the local app has switched to this protocol, and the rest of
 /// the stream is its bytes. Without this field the answer is an ordinary one: the app refused.
 pub const SWITCHED: HeaderName = HeaderName::from_static("ngrnotok-switched");

@@ -62,16 +62,24 @@ where
     if route.session.wants_times() {
         say_how_long(head.headers_mut(), open.held());
     }
-    match kind {
+    let has_body = !body.is_end_stream();
+    visitor
+        .bond
+        .name(head.headers_mut(), has_body, &route.session);
+    let answer = match kind {
         Kind::Upgrade(protocol) if upgrade::is_carried(&route.session, &body) => {
             let asked = upgrade::ask(&route.session, head, body, version, protocol, open);
             // Boxed, so that the ordinary request's future stays small.
-            Box::pin(asked).await
+            Box::pin(asked).await?
         }
-        _ => forward(&edge.registry, &host, &route, head, body, open, interim)
-            .await
-            .map(Answer::Ordinary),
+        _ => Answer::Ordinary(
+            forward(&edge.registry, &host, &route, head, body, open, interim).await?,
+        ),
+    };
+    if let Answer::Ordinary(answer) = &answer {
+        visitor.bond.look_at(answer.status(), answer.headers());
     }
+    Ok(answer)
 }
 
 /// A browser may reuse a connection for every name that its wildcard certificate covers; each tunnel

@@ -6,6 +6,7 @@
 //! note what happens on a connection, and `patience` judges it by them.
 
 mod activity;
+mod bond;
 mod forward;
 mod forwarded;
 mod handle;

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use http::HeaderValue;
 
+use super::bond::Bond;
 use super::forwarded::Stamp;
 use crate::urls::Scheme;
 
@@ -23,6 +24,8 @@ pub(super) struct Visitor {
     pub(super) address: HeaderValue,
     /// For the host of the first request.
     pub(super) first_stamp: OnceLock<Stamp>,
+    /// What the local app may have tied to it.
+    pub(super) bond: Bond,
 }
 
 impl Visitor {
@@ -41,6 +44,7 @@ impl Visitor {
             address: HeaderValue::try_from(address.to_string())
                 .expect("an address is visible ASCII"),
             first_stamp: OnceLock::new(),
+            bond: Bond::default(),
         }
     }
 }

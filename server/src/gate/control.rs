@@ -57,6 +57,7 @@ async fn talk(
     writer: &mut Writer<ServerMessage>,
 ) -> Result<End, ControlError> {
     let link = session.link();
+    let left = session.session.session();
     let mut bound = HashMap::new();
     let mut told_to_leave = false;
     let drain = async {
@@ -109,6 +110,9 @@ async fn talk(
                 told_to_leave = true;
                 let seconds = gate.drain_limit.as_secs();
                 writer.send(&ServerMessage::Drain { seconds }).await?;
+            }
+            visitors = left.next_left() => {
+                writer.send(&ServerMessage::Left { visitors }).await?;
             }
             () = link.retired() => {
                 let stop = ServerMessage::Stop {

@@ -19,7 +19,7 @@ use ngrnotok_common::link::io::ReadAhead;
 use ngrnotok_common::link::open::{LinkError, server_end};
 use ngrnotok_common::link::settings::OPEN_LIMIT;
 use ngrnotok_common::protocol::control::{
-    ClientMessage, ControlError, Reader, Resume, ServerMessage, StopCode, Writer,
+    ClientMessage, ControlError, Naming, Reader, Resume, ServerMessage, StopCode, Writer,
 };
 use ngrnotok_common::protocol::resume::ChannelBinding;
 use ngrnotok_common::protocol::{CONTROL_PATH, handshake::Problem};
@@ -149,6 +149,7 @@ impl Gate {
             resume,
             times,
             upgrade_bodies,
+            visitors,
             binding,
             admitted,
         } = Box::pin(self.greet(hello, peer)).await?;
@@ -176,6 +177,7 @@ impl Gate {
         let session = Arc::clone(&opened.session);
         session.session().tell_times(times);
         session.session().tell_upgrade_bodies(upgrade_bodies);
+        session.session().tell_naming(visitors);
         let (id, grant) = (session.session().id(), session.grant());
         let (account, token) = (grant.account(), grant.token().map(display));
         info!(session = %id, %account, token, %peer, agent = user_agent, version, os, resumed = opened.resumed, "link open");
@@ -275,6 +277,7 @@ impl Gate {
             resume,
             times,
             upgrade_bodies,
+            visitors,
         }) = hello
         else {
             return Err(GateError::Protocol("did not say hello"));
@@ -290,6 +293,7 @@ impl Gate {
             resume,
             times,
             upgrade_bodies,
+            visitors,
             binding,
             admitted,
         })
@@ -334,6 +338,7 @@ struct Greeted {
     resume: Option<Resume>,
     times: bool,
     upgrade_bodies: bool,
+    visitors: Option<Naming>,
     binding: ChannelBinding,
     admitted: handshake::Admitted,
 }

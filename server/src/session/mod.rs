@@ -13,6 +13,7 @@ mod meter;
 mod paced;
 mod slots;
 mod upload;
+mod visitors;
 
 use std::fmt;
 use std::mem::take;
@@ -25,8 +26,9 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use ngrnotok_common::id::SessionId;
+use ngrnotok_common::id::{SessionId, VisitorId};
 use ngrnotok_common::protocol::cause::Cause;
+use ngrnotok_common::protocol::control::Naming;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -42,6 +44,7 @@ pub use paced::PacedEnd;
 pub use slots::Slot;
 use slots::Slots;
 pub use upload::UploadError;
+use visitors::Visitors;
 
 /// Which shard of the server a link lives on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +63,7 @@ struct Inner {
     ended: AtomicBool,
     times: AtomicBool,
     upgrade_bodies: AtomicBool,
+    visitors: Visitors,
     /// The shard of the newest link.
     shard: AtomicUsize,
     waiting: Slots,
@@ -119,6 +123,7 @@ impl Session {
             ended: AtomicBool::new(false),
             times: AtomicBool::new(false),
             upgrade_bodies: AtomicBool::new(false),
+            visitors: Visitors::default(),
             shard: AtomicUsize::new(0),
             waiting: Slots::new(MOST_WAITING),
             patience,
@@ -231,6 +236,26 @@ impl Session {
     /// It does, or not.
     pub fn tell_times(&self, wanted: bool) {
         self.0.times.store(wanted, Ordering::Relaxed);
+    }
+
+    /// Which visitors' connections the client wants to know by name.
+    pub fn naming(&self) -> Option<Naming> {
+        self.0.visitors.naming()
+    }
+
+    /// It wants to know these.
+    pub fn tell_naming(&self, naming: Option<Naming>) {
+        self.0.visitors.set_naming(naming);
+    }
+
+    /// A visitor's connection is over that the client knows by name.
+    pub fn visitor_left(&self, visitor: VisitorId) {
+        self.0.visitors.left(visitor);
+    }
+
+    /// The next ones that are over. Cancel safety: safe.
+    pub async fn next_left(&self) -> Vec<VisitorId> {
+        self.0.visitors.next_left().await
     }
 
     /// Whether the tunnel client can carry upgrades, as far as is known.

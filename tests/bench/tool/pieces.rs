@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
-use ngrnotok::local::{Local, Options, RequestBody, Target};
+use ngrnotok::local::{Caller, Local, Options, RequestBody, Target};
 use ngrnotok_common::headers;
 use ngrnotok_common::hostname::HostPort;
 use ngrnotok_common::id::{SessionId, TunnelId};
@@ -290,7 +290,7 @@ async fn local(rounds: usize) -> anyhow::Result<()> {
     for _ in 0..rounds {
         let head = Request::get("https://app500.tunnel.test/bytes/1024").header("accept", "*/*");
         let mut request = head.body(RequestBody::none())?;
-        let answer = local.exchange(&mut request, None).await;
+        let answer = local.exchange(&mut request, &Caller::default()).await;
         let mut body = answer
             .map_err(|_| anyhow::anyhow!("no answer"))?
             .into_body();

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use crate::config::target;
     use crate::local::HostHeader;
-    use crate::settings::ProtocolWord;
+    use crate::settings::{ProtocolWord, SharingWord};
 
     /// What is said of a file with this text.
     fn refused(text: &str) -> String {
@@ -379,6 +379,7 @@ mod tests {
             target = 'https://localhost:8443'
             insecure_local = true
             local-protocol = 'h2c'
+            local_connections = 'per-visitor'
             host_header = 'rewrite'
             [tunnels.a]
             target = 'unix:run/app.sock'
@@ -421,5 +422,6 @@ mod tests {
         let api = &settings.tunnels["my api"];
         assert!(api.insecure_local && api.host_header == Some(HostHeader::Rewrite));
         assert_eq!(api.local_protocol, ProtocolWord::H2c);
+        assert_eq!(api.local_connections, SharingWord::PerVisitor);
     }
 }
