@@ -369,6 +369,46 @@ fn more_fields_are_refused_and_the_limit_is_named() {
             "GET / HTTP/1.1\r\nHost: app.tunnel.test\r\n{own}\r\n"
         ))
         .await;
-        assert!(wire.head().await.starts_with("HTTP/1.1 431 "));
+        let answer = wire.answer().await;
+        assert_eq!(answer.problem(), "431 head_too_large");
+        assert!(answer.text().contains("1000"), "{}", answer.text());
+    });
+}
+
+#[test]
+fn a_head_that_cannot_be_read_is_told_why() {
+    run(async {
+        let app = Origin::saying("served").await;
+        let world = World::of(&app).await;
+        for via in [Via::Http1, Via::PlainHttp1] {
+            for odd in [
+                &b"GET /?q=\"e\" HTTP/1.1\r\nHost: app.tunnel.test\r\n\r\n"[..],
+                b"GET /?q=<b> HTTP/1.1\r\nHost: app.tunnel.test\r\n\r\n",
+                b"GET /\xff HTTP/1.1\r\nHost: app.tunnel.test\r\n\r\n",
+                b"GET / HTTP/1.1\r\nHost: app.tunnel.test\r\nno field\r\n\r\n",
+                b"nonsense\r\n\r\n",
+            ] {
+                let mut wire = world.wire(via, "app").await;
+                // Also behind a request that was good.
+                wire.say("GET / HTTP/1.1\r\nHost: app.tunnel.test\r\n\r\n")
+                    .await;
+                assert_eq!(wire.answer().await.text(), "served");
+                wire.say(odd).await;
+                let answer = wire.answer().await;
+                assert_eq!(
+                    answer.problem(),
+                    "400 bad_request",
+                    "{}",
+                    odd.escape_ascii()
+                );
+                assert_eq!(answer.field("connection"), "close");
+                assert!(
+                    answer.text().contains("Percent-encode"),
+                    "{}",
+                    answer.text()
+                );
+                assert!(wire.rest().await.is_empty());
+            }
+        }
     });
 }

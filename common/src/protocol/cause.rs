@@ -82,6 +82,10 @@ pub enum Side {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
+    /// The head is not HTTP, or has characters where HTTP has none.
+    BadRequest,
+    /// The head of the request is longer than a tunnel carries.
+    HeadTooLarge,
     /// Not exactly one host, or not a host at all.
     BadHost,
     /// Where the request's body ends is not said, not said clearly, or said wrongly.
@@ -137,7 +141,25 @@ struct Entry {
 }
 
 /// Every cause once, in the order of the enum.
-const CATALOGUE: [Entry; 19] = [
+const CATALOGUE: [Entry; 21] = [
+    Entry {
+        cause: Cause::BadRequest,
+        side: Side::Visitor,
+        code: "bad_request",
+        status: 400,
+        proxy_error: "http_request_error",
+        title: "The head of the request cannot be read",
+        fix: "Percent-encode what a target cannot have, such as quotes, angle brackets and bytes that are not UTF-8, and send fields as name: value.",
+    },
+    Entry {
+        cause: Cause::HeadTooLarge,
+        side: Side::Visitor,
+        code: "head_too_large",
+        status: 431,
+        proxy_error: "http_request_error",
+        title: "The head of the request is too long",
+        fix: "Send fewer or shorter fields and cookies: 1000 of them are carried, and 64 KiB.",
+    },
     Entry {
         cause: Cause::BadHost,
         side: Side::Visitor,
@@ -382,6 +404,8 @@ mod tests {
     /// The cause that follows another one in the enum. The compiler sees to it that none is left out.
     fn next(cause: Cause) -> Option<Cause> {
         Some(match cause {
+            Cause::BadRequest => Cause::HeadTooLarge,
+            Cause::HeadTooLarge => Cause::BadHost,
             Cause::BadHost => Cause::BadFraming,
             Cause::BadFraming => Cause::RequestTimeout,
             Cause::RequestTimeout => Cause::ConnectRefused,
@@ -406,7 +430,7 @@ mod tests {
 
     #[test]
     fn the_catalogue_is_in_the_order_of_the_enum() {
-        let mut cause = Some(Cause::BadHost);
+        let mut cause = Some(Cause::BadRequest);
         for entry in &CATALOGUE {
             assert_eq!(cause, Some(entry.cause), "{}", entry.code);
             assert_eq!(entry.cause.code(), entry.code);

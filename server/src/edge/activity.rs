@@ -217,6 +217,11 @@ impl Activity {
         }
     }
 
+    /// Whether bytes of a head have come and not yet the whole of it.
+    pub(super) fn is_reading_head(&self) -> bool {
+        self.reading_head.load(Relaxed)
+    }
+
     /// Whether a request is open.
     pub(super) fn is_busy(&self) -> bool {
         self.open_requests.load(Relaxed) > 0

@@ -23,6 +23,7 @@ use super::activity::{Activity, OpenRequest};
 use super::handle::handle;
 use super::last_words::LastWords;
 use super::patience::{Advice, Patience};
+use super::refusal::Refusing;
 use super::respond::EdgeBody;
 use super::serve::Edge;
 use super::upgrade::{Answer, Switched};
@@ -51,7 +52,7 @@ where
 {
     let activity = Activity::new();
     let (stream, lookout) = Watched::new(stream, Arc::clone(&activity), true, permit);
-    let io = TokioIo::new(stream);
+    let io = TokioIo::new(Refusing::new(stream, Arc::clone(&activity)));
     let (notes, shared) = (Arc::clone(&activity), Arc::clone(edge));
     let service = service_fn(move |request: Request<Incoming>| {
         let (edge, visitor) = (Arc::clone(&shared), Arc::clone(&visitor));
@@ -144,9 +145,9 @@ async fn answer<S: Socket>(
                     return;
                 };
                 let parts = upgraded
-                    .downcast::<TokioIo<Watched<S>>>()
+                    .downcast::<TokioIo<Refusing<Watched<S>>>>()
                     .expect("the connection is the one we put in");
-                let socket = Rewound::new(parts.read_buf, parts.io.into_inner());
+                let socket = Rewound::new(parts.read_buf, parts.io.into_inner().into_inner());
                 let visitor = VisitorEnd::new(SocketEnd(socket));
                 if let Err(error) = splice(visitor, link).await {
                     debug!(%error, "an upgraded connection broke");

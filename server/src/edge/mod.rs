@@ -16,6 +16,7 @@ mod http1;
 mod http2;
 mod last_words;
 mod patience;
+mod refusal;
 mod respond;
 mod serve;
 mod sniff;

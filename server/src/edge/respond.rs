@@ -1,6 +1,7 @@
 //! The answers that the edge gives itself: the only place where a cause becomes a page.
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -77,6 +78,18 @@ pub(super) fn cause(cause: Cause, taste: Taste) -> Response<EdgeBody> {
         headers.insert(RETRY_AFTER, HeaderValue::from(limit.retry_after()));
     }
     response
+}
+
+/// The same in HTTP/1.1, for a caller of whom nothing else could be read. It ends the connection.
+pub(super) fn in_http1(refusal: Cause) -> Bytes {
+    let body = problem(refusal);
+    let answer = cause(refusal, Taste::Problem);
+    let mut head = format!("HTTP/1.1 {}\r\nConnection: close\r\n", answer.status());
+    for (name, value) in answer.headers() {
+        let _ = write!(head, "{name}: {}\r\n", value.to_str().unwrap_or_default());
+    }
+    let _ = write!(head, "Content-Length: {}\r\n\r\n{body}", body.len());
+    head.into()
 }
 
 /// What happened, with the limit that it is about.

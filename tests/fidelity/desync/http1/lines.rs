@@ -91,11 +91,11 @@ fn line_ends() -> Vec<Attack> {
             .concat(),
         ),
         whole(
-            "500 fields",
+            "1100 fields",
             BeRefused,
             &[
                 b"GET /a HTTP/1.1\r\nHost: HOST\r\n".to_vec(),
-                b"X-A: 1\r\n".repeat(500),
+                b"X-A: 1\r\n".repeat(1100),
                 b"\r\n".to_vec(),
             ]
             .concat(),
