@@ -310,6 +310,29 @@ fn names_of_fields_are_written_as_small_devices_know_them() {
         for line in ["\r\nContent-Length: ", "\r\nX-Own: 1\r\n"] {
             assert!(head.contains(line), "{head}");
         }
+
+        let switching = Origin::raw(async |mut wire| {
+            wire.head().await;
+            wire.say(
+                "HTTP/1.1 101 Yes\r\nconnection: upgrade\r\nupgrade: chat\r\nx-own: 1\r\n\r\n",
+            )
+            .await;
+            while wire.next().await.is_some() {}
+        });
+        let _client = world.join("switching", &switching.await).await;
+        let mut wire = world.wire(Via::PlainHttp1, "switching").await;
+        wire.say(
+            "GET / HTTP/1.1\r\nHost: switching.tunnel.test\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n",
+        )
+        .await;
+        let head = wire.head().await;
+        for line in [
+            "\r\nConnection: ",
+            "\r\nUpgrade: chat\r\n",
+            "\r\nX-Own: 1\r\n",
+        ] {
+            assert!(head.contains(line), "{head}");
+        }
     });
 }
 
