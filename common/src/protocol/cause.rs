@@ -29,6 +29,8 @@ pub enum LimitName {
     MaxRequestsPerMinute,
     /// Requests that are open at once on one link: what its client can serve.
     StreamsPerLink,
+    /// Requests of one visitor's address that are open at once on one link.
+    StreamsPerAddress,
 }
 
 impl Limit {
@@ -58,6 +60,7 @@ impl fmt::Display for LimitName {
             Self::MaxStreams => "max-streams",
             Self::MaxRequestsPerMinute => "max-requests-per-minute",
             Self::StreamsPerLink => "streams-per-link",
+            Self::StreamsPerAddress => "streams-per-address",
         })
     }
 }

@@ -11,6 +11,7 @@ use http::{Extensions, HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body;
 use ngrnotok_common::headers;
 use ngrnotok_common::hostname::HostPort;
+use ngrnotok_common::prefix::Prefix;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::protocol::stream;
 
@@ -53,11 +54,19 @@ pub(super) fn for_link(
     Ok(())
 }
 
-/// Carries an ordinary request to its session and brings the answer back.
+/// Where a request goes.
+#[derive(Debug)]
+pub(super) struct Destination<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) host: &'a HostPort<'a>,
+    /// What the registry says of the host.
+    pub(super) route: &'a Route,
+}
+
+/// Carries an ordinary request of a visitor with this address to its session and brings the answer back.
 pub(super) async fn forward<B>(
-    registry: &Registry,
-    host: &HostPort<'_>,
-    route: &Route,
+    to: &Destination<'_>,
+    from: Prefix,
     head: &mut Request<()>,
     body: B,
     open: OpenRequest,
@@ -70,33 +79,33 @@ where
         headers::strip_answer(&mut head);
         interim(head);
     };
-    let lost = match route.session.send(head, body, &mut stripped).await {
+    let session = &to.route.session;
+    let lost = match session.send(from, head, body, &mut stripped).await {
         Ok(answer) => return read_answer(answer, open),
         Err(Unanswered::For(cause)) => return Err(cause),
         Err(Unanswered::Lost(lost)) => lost,
     };
     // Boxed, so that the ordinary request's future stays small.
-    let answer = Box::pin(once_more(registry, host, route, *lost, &mut stripped)).await?;
+    let answer = Box::pin(once_more(to, *lost, &mut stripped)).await?;
     read_answer(answer, open)
 }
 
 /// Sends a request once more that its link has lost: to another client that shares the name, or to the
 /// same one when it is back.
 async fn once_more(
-    registry: &Registry,
-    host: &HostPort<'_>,
-    route: &Route,
+    to: &Destination<'_>,
     mut lost: Lost,
     interim: &mut (dyn FnMut(Response<()>) + Send),
 ) -> Result<Response<SessionBody>, Cause> {
-    if !route.session.is_online()
-        && let Ok(other) = registry.assign(host)
-        && other.session != route.session
+    let session = &to.route.session;
+    if !session.is_online()
+        && let Ok(other) = to.registry.assign(to.host)
+        && other.session != *session
     {
         address(lost.headers_mut(), &other);
         return other.session.send_instead(lost, interim).await;
     }
-    route.session.send_again(lost, interim).await
+    session.send_again(lost, interim).await
 }
 
 /// Says which of a client's tunnels a request is for.

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use ngrnotok_common::hostname::HostPort;
+use ngrnotok_common::prefix::Prefix;
 use ngrnotok_common::protocol::cause::Cause;
 
 use super::activity::OpenRequest;
-use super::forward::{for_link, forward, say_how_long};
+use super::forward::{Destination, for_link, forward, say_how_long};
 use super::serve::{Edge, HttpMode};
 use super::source::Source;
 use super::upgrade::{self, Answer, Kind};
@@ -66,15 +67,21 @@ where
     visitor
         .bond
         .name(head.headers_mut(), has_body, &route.session);
+    let from = Prefix::of(source.address);
     let answer = match kind {
         Kind::Upgrade(protocol) if upgrade::is_carried(&route.session, &body) => {
-            let asked = upgrade::ask(&route.session, head, body, version, protocol, open);
+            let asked = upgrade::ask(&route.session, from, head, body, version, protocol, open);
             // Boxed, so that the ordinary request's future stays small.
             Box::pin(asked).await?
         }
-        _ => Answer::Ordinary(
-            forward(&edge.registry, &host, &route, head, body, open, interim).await?,
-        ),
+        _ => {
+            let to = Destination {
+                registry: &edge.registry,
+                host: &host,
+                route: &route,
+            };
+            Answer::Ordinary(forward(&to, from, head, body, open, interim).await?)
+        }
     };
     if let Answer::Ordinary(answer) = &answer {
         visitor.bond.look_at(answer.status(), answer.headers());

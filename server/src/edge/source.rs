@@ -21,10 +21,6 @@ pub(super) const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto"
 #[derive(Debug)]
 pub(super) struct Source {
     /// The visitor's own address, as far as our proxies can tell.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "limits for each address will ask for it")
-    )]
     pub(super) address: IpAddr,
     pub(super) scheme: Scheme,
     /// The word of a trusted proxy; `None` for a visitor who reached us directly.

@@ -32,6 +32,9 @@ use crate::urls::{PublicUrls, Scheme};
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
 
+const VISITOR: [u8; 4] = [192, 0, 2, 1];
+const PROXY: [u8; 4] = [10, 0, 0, 1];
+
 /// An edge with one tunnel, `app`.
 struct Stage {
     edge: Arc<Edge>,
@@ -83,7 +86,7 @@ impl Stage {
             tls: None,
             http_mode: HttpMode::Serve,
             urls: PublicUrls::new("tunnel.test", None, None, &[], &[]),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
             handover: Handover::new(1).0,
             connections: tasks.clone(),
             offline_wait: SECOND,
@@ -99,10 +102,11 @@ impl Stage {
         }
     }
 
-    /// A visitor who speaks bytes.
-    async fn connect(&self, is_http2: bool) -> DuplexStream {
+    /// A visitor at this address who speaks bytes.
+    async fn connect_from(&self, address: [u8; 4], is_http2: bool) -> DuplexStream {
         let (near, far) = duplex(64 * 1024);
-        let visitor = Visitor::new(([192, 0, 2, 1], 1).into(), Scheme::Http, None, false);
+        let trusted = self.edge.trusts(address.into());
+        let visitor = Visitor::new((address, 1).into(), Scheme::Http, None, trusted);
         let (edge, visitor) = (Arc::clone(&self.edge), Arc::new(visitor));
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
         self.tasks.spawn(async move {
@@ -114,14 +118,22 @@ impl Stage {
         near
     }
 
-    /// A visitor in HTTP/2 whose streams have a window of so many bytes at first.
-    async fn visitor(&self, window: u32) -> SendRequest<Bytes> {
+    async fn connect(&self, is_http2: bool) -> DuplexStream {
+        self.connect_from(VISITOR, is_http2).await
+    }
+
+    /// A visitor at this address in HTTP/2 whose streams have a window of so many bytes at first.
+    async fn visitor_from(&self, address: [u8; 4], window: u32) -> SendRequest<Bytes> {
         let mut builder = Builder::new();
         builder.initial_window_size(window);
-        let stream = self.connect(true).await;
+        let stream = self.connect_from(address, true).await;
         let (requests, connection) = builder.handshake(stream).await.unwrap();
         self.tasks.spawn(async { drop(connection.await) });
         requests.ready().await.unwrap()
+    }
+
+    async fn visitor(&self, window: u32) -> SendRequest<Bytes> {
+        self.visitor_from(VISITOR, window).await
     }
 }
 
@@ -238,7 +250,7 @@ async fn over_http1_the_connection_of_an_upload_that_does_not_come_is_closed() {
         visitor.read_exact(&mut first).await.unwrap();
         assert_eq!(&first, b"HTTP/1.1 408");
         assert_took(began, STALL_LIMIT.as_secs());
-        let answer = heard(&mut visitor).await;
+        let answer = heard(&mut visitor).await.to_ascii_lowercase();
         assert!(answer.contains("connection: close\r\n"), "{answer}");
         assert_eq!(stage.session.open_streams(), 0);
     }
@@ -478,4 +490,55 @@ async fn a_new_connection_over_http2_is_not_asked_at_once_whether_it_lives() {
     }
     assert!(!kinds.contains(&PING), "{kinds:?}");
     assert!(kinds.len() > 1, "{kinds:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_visitor_with_many_connections_leaves_streams_to_the_others() {
+    let stage = Stage::of(|request: Request<LinkBody>, reply| async move {
+        match request.method() == Method::POST {
+            true => weigh(request, reply).await,
+            false => pending().await,
+        }
+    });
+    let stage = stage.await;
+    let (mut connections, mut open) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let mut visitor = stage.visitor(65_535).await;
+        for _ in 0..128 {
+            let get = request("GET").body(()).unwrap();
+            open.push(visitor.send_request(get, true).unwrap().0);
+        }
+        connections.push(visitor);
+    }
+    // One was too many.
+    let refused = open.pop().unwrap().await.unwrap();
+    assert_eq!(stage.session.open_streams(), 511);
+    assert_eq!(refused.headers()["ngrnotok-cause"], "over_limit");
+    let mut body = refused.into_body();
+    let problem = body.data().await.unwrap().unwrap();
+    let problem: serde_json::Value = serde_json::from_slice(&problem).unwrap();
+    let limit = serde_json::json!({ "name": "streams-per-address", "number": 511 });
+    assert_eq!(problem["limit"], limit);
+
+    // Whoever comes through a proxy of ours is who the proxy says.
+    let rows = [
+        (VISITOR, None, 503),
+        ([192, 0, 2, 2], None, 200),
+        (PROXY, Some("192.0.2.1"), 503),
+        (PROXY, Some("192.0.2.3"), 200),
+        ([192, 0, 2, 2], Some("192.0.2.1"), 200),
+    ];
+    for (address, forwarded, status) in rows {
+        let mut visitor = stage.visitor_from(address, 65_535).await;
+        let mut post = request("POST");
+        if let Some(forwarded) = forwarded {
+            post = post.header("x-forwarded-for", forwarded);
+        }
+        let (answer, _) = visitor.send_request(post.body(()).unwrap(), true).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), status, "{address:?} {forwarded:?}");
+    }
+    drop(open);
+    sleep(SECOND).await;
+    assert_eq!(stage.session.open_streams(), 0);
 }

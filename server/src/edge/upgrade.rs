@@ -9,6 +9,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body::Body;
 use ngrnotok_common::headers;
+use ngrnotok_common::prefix::Prefix;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::protocol::stream;
 
@@ -91,9 +92,10 @@ pub(super) struct Switched {
     pub(super) link: PacedEnd<(SwitchedGuard, OpenRequest)>,
 }
 
-/// Asks the session for an upgrade. `head` is ready for the link but for what makes it a CONNECT.
+/// Asks the session for an upgrade on behalf of a visitor with this address. `head` is ready for the link but for what makes it a CONNECT.
 pub(super) async fn ask<B>(
     session: &Session,
+    visitor: Prefix,
     head: &mut Request<()>,
     body: B,
     from: Version,
@@ -117,7 +119,7 @@ where
     }
     *head.method_mut() = Method::CONNECT;
     head.extensions_mut().insert(protocol);
-    match session.switch(take(head), body).await? {
+    match session.switch(visitor, take(head), body).await? {
         Switch::Agreed(mut head, link) => {
             let protocol = head.headers_mut().remove(stream::SWITCHED);
             headers::strip_hop(head.headers_mut());

@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use ngrnotok_common::link::body::send_chunk;
 use ngrnotok_common::link::calling::{ExchangeError, Requests, exchange};
 use ngrnotok_common::link::open::in_words;
+use ngrnotok_common::prefix::Prefix;
 use ngrnotok_common::protocol::cause::{Cause, Limit, LimitName};
 use ngrnotok_common::protocol::stream::SWITCHED;
 use ngrnotok_common::splice::StreamEnd;
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::debug;
 
-use super::slots::{Slot, Slots};
+use super::slots::{Full, Slot, Slots};
 use super::{Counted, PacedEnd, SessionBody, ShardId, Switch, UploadError};
 
 /// A link on which the client waits for requests.
@@ -42,7 +43,7 @@ pub struct Link {
 /// Why a link gave no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// All its streams are taken.
+    /// All its streams are taken, or as many as the visitor's address may have.
     Full(Limit),
     /// The request's body did not come whole.
     Upload(UploadError),
@@ -162,6 +163,7 @@ impl Link {
     /// is, too.
     pub(super) async fn send<B>(
         &self,
+        from: Prefix,
         head: &mut Request<()>,
         copies: bool,
         body: B,
@@ -171,7 +173,7 @@ impl Link {
     where
         B: Body<Data = Bytes, Error: Into<UploadError> + Send> + Send + 'static,
     {
-        let slot = self.take_slot()?;
+        let slot = self.take_slot(from)?;
         let head = match copies {
             true => head.clone(),
             false => take(head),
@@ -191,6 +193,7 @@ impl Link {
     /// has been sent, and only then is the answer told (RFC 9110 §7.8).
     pub(super) async fn switch<B>(
         &self,
+        from: Prefix,
         head: Request<()>,
         body: B,
         uploads: &TaskTracker,
@@ -198,7 +201,7 @@ impl Link {
     where
         B: Body<Data = Bytes, Error: Into<UploadError> + Send> + Send + 'static,
     {
-        let slot = self.take_slot()?;
+        let slot = self.take_slot(from)?;
         let (mut answer, stream) = self
             .requests
             .raw()
@@ -237,11 +240,14 @@ impl Link {
         ))
     }
 
-    fn take_slot(&self) -> Result<Slot, Failure> {
-        let slot = self.slots.take().ok_or_else(|| {
+    fn take_slot(&self, from: Prefix) -> Result<Slot, Failure> {
+        let slot = self.slots.take(from).map_err(|full| {
             Failure::Full(Limit {
-                name: LimitName::StreamsPerLink,
-                number: u32::try_from(self.slots.limit()).unwrap_or(u32::MAX),
+                name: match full {
+                    Full::All => LimitName::StreamsPerLink,
+                    Full::Share => LimitName::StreamsPerAddress,
+                },
+                number: u32::try_from(self.slots.number(full)).unwrap_or(u32::MAX),
             })
         })?;
         if self.opened.fetch_add(1, Ordering::Relaxed) == self.most_requests {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Request, Response};
 use http_body_util::Empty;
+use ngrnotok_common::prefix::Prefix;
 use ngrnotok_common::protocol::cause::Cause;
 
 use super::limits::Within;
@@ -28,6 +29,7 @@ pub enum Unanswered {
 /// has not looked at it (RFC 9113 §8.7).
 #[derive(Debug)]
 pub struct Lost {
+    from: Prefix,
     head: Request<()>,
     link: Arc<Link>,
     failure: Failure,
@@ -45,12 +47,14 @@ impl Lost {
     /// What became of a request; `copy` is its head if it had no body.
     pub(super) fn or_not(
         failure: Failure,
+        from: Prefix,
         copy: Option<Request<()>>,
         link: Arc<Link>,
         within: Option<Within>,
     ) -> Unanswered {
         match copy {
             Some(head) if failure.allows(head.method()) => Unanswered::Lost(Box::new(Self {
+                from,
                 head,
                 link,
                 failure,
@@ -82,7 +86,7 @@ impl Session {
             }
             _ => {
                 let patience = self.0.patience.min(RETURN_LIMIT);
-                self.next_link(patience).await?
+                self.next_link(lost.from, patience).await?
             }
         };
         self.send_on(&link, lost, interim).await
@@ -108,7 +112,14 @@ impl Session {
     ) -> Result<Response<SessionBody>, Cause> {
         let body = Empty::new();
         let answer = link
-            .send(&mut lost.head, false, body, interim, &self.0.uploads)
+            .send(
+                lost.from,
+                &mut lost.head,
+                false,
+                body,
+                interim,
+                &self.0.uploads,
+            )
             .await?;
         Ok(answer.map(|body| body.within(lost.within)))
     }

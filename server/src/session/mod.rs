@@ -27,6 +27,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use ngrnotok_common::id::{SessionId, VisitorId};
+use ngrnotok_common::prefix::Prefix;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::protocol::control::Naming;
 use tokio::sync::Notify;
@@ -72,8 +73,8 @@ struct Inner {
     uploads: TaskTracker,
 }
 
-/// Visitors of one session who wait for its client to come back: 256. Nothing of their bodies is read
-/// meanwhile.
+/// Visitors of one session who wait for its client to come back: 256, half of them from one address. Nothing
+/// of their bodies is read meanwhile.
 const MOST_WAITING: usize = 256;
 
 /// What became of a request for an upgrade.
@@ -188,16 +189,18 @@ impl Session {
     }
 
     /// Carries one request to the tunnel client and returns its answer as soon as the head is there.
-    /// Interim answers that come before go to `interim`. The head is taken out of `head`.
+    /// Interim answers that come before go to `interim`. The head is taken out of `head`. `from` is the address
+    /// by which the visitor is counted.
     ///
     /// Errors: [`Unanswered::Lost`] if it may be sent once more, see [`Session::send_again`];
-    /// [`Cause::OverLimit`] when all streams of the link or the token are taken,
+    /// [`Cause::OverLimit`] when all streams of the link, the address or the token are taken,
     /// [`Cause::OverRate`] when the token allows no more requests now, [`Cause::ClientOffline`] when no
     /// link comes in time, [`Cause::BadFraming`] when the body breaks, [`Cause::RequestTimeout`] when it does
     /// not come, [`Cause::LinkLost`] when the link ends first. Cancel safety: dropping the future, or later the body of the answer, resets the
     /// stream with CANCEL, and the client drops its exchange with the local app.
     pub async fn send<B>(
         &self,
+        from: Prefix,
         head: &mut Request<()>,
         body: B,
         interim: &mut (dyn FnMut(Response<()>) + Send),
@@ -211,10 +214,10 @@ impl Session {
         let copies = body.is_end_stream();
         let link = match self.best_link() {
             Some(link) => link,
-            None => Box::pin(self.next_link(self.0.patience)).await?,
+            None => Box::pin(self.next_link(from, self.0.patience)).await?,
         };
         match link
-            .send(head, copies, body, interim, &self.0.uploads)
+            .send(from, head, copies, body, interim, &self.0.uploads)
             .await
         {
             Ok(answer) => Ok(answer.map(|body| body.within(within))),
@@ -223,7 +226,7 @@ impl Session {
                     self.detach(&link);
                 }
                 let copy = copies.then(|| take(head));
-                Err(Lost::or_not(failure, copy, link, within))
+                Err(Lost::or_not(failure, from, copy, link, within))
             }
         }
     }
@@ -277,14 +280,14 @@ impl Session {
     /// before the switch.
     ///
     /// Errors and cancel safety are those of [`Session::send`].
-    pub async fn switch<B>(&self, head: Request<()>, body: B) -> Result<Switch, Cause>
+    pub async fn switch<B>(&self, from: Prefix, head: Request<()>, body: B) -> Result<Switch, Cause>
     where
         B: Body<Data = Bytes, Error: Into<UploadError> + Send> + Send + 'static,
     {
         let within = self.0.limits.admit()?;
         let body = Paced::new(body, within.as_ref().and_then(Within::on_bytes));
-        let link = self.next_link(self.0.patience).await?;
-        let switch = link.switch(head, body, &self.0.uploads).await?;
+        let link = self.next_link(from, self.0.patience).await?;
+        let switch = link.switch(from, head, body, &self.0.uploads).await?;
         Ok(switch.within(within))
     }
 
@@ -311,11 +314,15 @@ impl Session {
     }
 
     /// The link with the least to do, after a wait if there is none.
-    async fn next_link(&self, limit: Duration) -> Result<Arc<Link>, Cause> {
+    async fn next_link(&self, from: Prefix, limit: Duration) -> Result<Arc<Link>, Cause> {
         if let Some(link) = self.best_link() {
             return Ok(link);
         }
-        let _place = self.0.waiting.take().ok_or(Cause::ClientOffline)?;
+        let _place = self
+            .0
+            .waiting
+            .take(from)
+            .map_err(|_| Cause::ClientOffline)?;
         let link = self.when(|| match self.best_link() {
             Some(link) => Some(Ok(link)),
             None if self.0.ended.load(Ordering::Acquire) => Some(Err(Cause::ClientOffline)),
