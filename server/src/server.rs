@@ -44,6 +44,7 @@ pub struct Server {
     drain: CancellationToken,
     drain_limit: Duration,
     stop: CancellationToken,
+    grace: Duration,
     /// Dropping the server ends its threads.
     end: DropGuard,
 }
@@ -264,6 +265,7 @@ impl Server {
             drain,
             drain_limit: config.drain_limit,
             stop,
+            grace: config.grace,
             end: end.drop_guard(),
         })
     }
@@ -288,7 +290,11 @@ impl Server {
         let (registry, stop) = (self.registry, self.stop.clone());
         // As long as there are links, and not on a shard, because both work with the store.
         let watch = async move {
-            let both = async { tokio::join!(auth.watch(), names.keep(&registry)) };
+            let names = async {
+                names.recall(&registry, self.grace).await;
+                names.keep(&registry).await
+            };
+            let both = async { tokio::join!(auth.watch(), names) };
             stop.run_until_cancelled(both).await
         };
         let _watch = AbortOnDropHandle::new(self.links.spawn(watch));

@@ -70,6 +70,45 @@ fn nobody_is_taken_for_the_operator() {
 }
 
 #[test]
+fn after_a_restart_a_name_that_was_in_use_is_offline_and_not_unknown() {
+    run(async {
+        let mut office = Office::open_with(|config| {
+            config.offline_wait = Duration::from_millis(100);
+        })
+        .await;
+        let app = Origin::saying("the app").await;
+        let token = office.token_of("ann").await;
+        let left = office.client(&token, "left", &app).await.unwrap();
+        left.leave().await;
+        let is_over = |used: UnixSeconds| used <= UnixSeconds::now();
+        eventually("the end of its use to be noted", async || {
+            let names = office.store.list_names().await.unwrap();
+            names.iter().all(|name| name.used.is_some_and(is_over))
+        })
+        .await;
+        let client = office.client(&token, "app", &app).await.unwrap();
+        office.world.stop_server();
+        office.world.server_ended().await;
+        // It does not come back, and has not said so.
+        drop(client);
+        office.world.restart_server().await;
+
+        eventually("the server to remember", async || {
+            at(&office.world, "app").await == "503 client_offline"
+        })
+        .await;
+        for name in ["left", "never"] {
+            assert_eq!(at(&office.world, name).await, "404 tunnel_not_found");
+        }
+        let client = office.client(&token, "app", &app).await.unwrap();
+        assert_eq!(at(&office.world, "app").await, "the app");
+        client.leave().await;
+        eventually("the name to be free", async || office.world.names() == 0).await;
+        assert_eq!(at(&office.world, "app").await, "404 tunnel_not_found");
+    });
+}
+
+#[test]
 fn a_token_that_lists_a_name_of_the_operator_has_it() {
     run(async {
         let office = Office::open().await;

@@ -22,6 +22,7 @@ use ngrnotok_certs::tls::{Trust, client_config};
 use ngrnotok_common::hostname::HostPort;
 use ngrnotok_server::auth::{Anonymous, Auth};
 use ngrnotok_server::edge::HttpMode;
+use ngrnotok_server::names::Names;
 use ngrnotok_server::registry::Registry;
 use ngrnotok_server::session::Session;
 use ngrnotok_server::{Addresses, Config, Server};
@@ -47,8 +48,17 @@ pub struct World {
     server: Option<RunningServer>,
     addresses: Addresses,
     registry: Registry,
+    kept: Kept,
     /// In the order in which they were planned.
     pub clients: Vec<RunningClient>,
+}
+
+/// What a server has in common with the one before it: its state folder, and how long visitors wait.
+#[derive(Debug, Clone)]
+struct Kept {
+    auth: Auth,
+    names: Names,
+    offline_wait: Duration,
 }
 
 /// Changes a server's settings.
@@ -210,10 +220,10 @@ impl World {
         end.expect("the server does not panic")
     }
 
-    /// Starts another server in the place of one that has ended: same ports, same authority.
+    /// Starts another server in the place of one that has ended: same ports, same authority, same state.
     pub async fn restart_server(&mut self) {
         assert!(self.server.is_none(), "the old one has ended");
-        let again = self.addresses.clone();
+        let (again, kept) = (self.addresses.clone(), self.kept.clone());
         let mut plan = Plan {
             authority: Arc::clone(&self.authority),
             ..Self::plan()
@@ -222,6 +232,9 @@ impl World {
             config.https = again.https;
             config.http = again.http;
             config.tunnel = again.tunnel;
+            config.auth = kept.auth;
+            config.names = kept.names;
+            config.offline_wait = kept.offline_wait;
         });
         let world = plan.start().await;
         self.server = world.server;
@@ -269,8 +282,14 @@ impl Plan {
         for adjust in self.settings {
             adjust(&mut config);
         }
+        let kept = Kept {
+            auth: config.auth.clone(),
+            names: config.names.clone(),
+            offline_wait: config.offline_wait,
+        };
         let server = Server::bind(config).expect("the server starts");
         let mut world = World {
+            kept,
             authority: self.authority,
             addresses: server.addresses().clone(),
             registry: server.registry().clone(),

@@ -30,6 +30,29 @@ impl Names {
         both.0
     }
 
+    /// Tells a registry that is still empty which names were used when the server before this one ended. For
+    /// `grace` their clients may come back.
+    pub async fn recall(&self, registry: &Registry, grace: Duration) {
+        let Some(store) = &self.store else {
+            return;
+        };
+        let recalled = async {
+            let mut names = store.names_in_use(UnixSeconds::now()).await?;
+            let domains = store.list_domains().await?.into_iter();
+            // Nobody writes down whether these are used.
+            let verified = domains.filter(|domain| domain.verified.is_some());
+            names.extend(verified.map(|domain| domain.host.as_str().into()));
+            Ok::<_, StoreError>(names)
+        };
+        match recalled.await {
+            Ok(names) => registry.remember(names, grace),
+            Err(error) => warn!(
+                error = &error as &dyn std::error::Error,
+                "visitors of clients that are on their way back are told that there is no tunnel"
+            ),
+        }
+    }
+
     async fn keep_held(&self, store: &Store, registry: &Registry) -> Infallible {
         if self.hold.is_zero() {
             return pending().await;

@@ -1,6 +1,7 @@
 //! Who serves which name.
 
 mod entry;
+mod remembered;
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use self::entry::{Entry, Member};
+use self::remembered::Remembered;
 use crate::session::Session;
 
 /// What the edge finds for a host name.
@@ -51,6 +53,8 @@ pub struct Registry {
     hosts: Arc<ArcSwap<HashSet<Box<str>>>>,
     /// Until then names may be missing that are about to come.
     settled: Instant,
+    /// Those that are about to come for certain.
+    remembered: Arc<Remembered>,
     claimed: Arc<Notify>,
     /// Places for those who wait for them.
     waiting: Arc<Semaphore>,
@@ -84,6 +88,7 @@ impl Registry {
             routes: Arc::default(),
             hosts: Arc::default(),
             settled: Instant::now() + settling,
+            remembered: Arc::default(),
             claimed: Arc::default(),
             waiting: Arc::new(Semaphore::new(MOST_WAITING)),
         }
@@ -138,19 +143,44 @@ impl Registry {
     }
 
     /// Decides who serves a request, after a wait of at most `limit` while the clients of an earlier server may
-    /// still be on their way to this one. Errors are those of [`Registry::lookup`]. Cancel safety: safe.
+    /// still be on their way to this one.
+    ///
+    /// Errors are those of [`Registry::lookup`], and [`Cause::ClientOffline`] for a name that the earlier
+    /// server has served. Cancel safety: safe.
     pub async fn find(&self, host: &HostPort<'_>, limit: Duration) -> Result<Route, Cause> {
         match self.assign(host) {
-            Err(Cause::TunnelNotFound) if Instant::now() < self.settled => {
-                Box::pin(self.find_later(host, limit)).await
-            }
+            Err(Cause::TunnelNotFound) => match self.expected(host) {
+                Some(until) => Box::pin(self.find_later(host, until, limit)).await,
+                None => Err(Cause::TunnelNotFound),
+            },
             found => found,
         }
     }
 
-    async fn find_later(&self, host: &HostPort<'_>, limit: Duration) -> Result<Route, Cause> {
+    /// Until when a host that nobody serves may still come.
+    fn expected(&self, host: &HostPort<'_>) -> Option<Instant> {
+        let remembered = self.remembered(host);
+        remembered.or_else(|| (Instant::now() < self.settled).then_some(self.settled))
+    }
+
+    fn remembered(&self, host: &HostPort<'_>) -> Option<Instant> {
+        let name = self.label(&host.host).unwrap_or(&host.host);
+        self.remembered.until(name)
+    }
+
+    async fn find_later(
+        &self,
+        host: &HostPort<'_>,
+        until: Instant,
+        limit: Duration,
+    ) -> Result<Route, Cause> {
+        // Looked at anew, for a server that has just started learns only now what the earlier one served.
+        let missing = || match self.remembered(host) {
+            Some(_) => Cause::ClientOffline,
+            None => Cause::TunnelNotFound,
+        };
         let Ok(_place) = self.waiting.try_acquire() else {
-            return Err(Cause::TunnelNotFound);
+            return Err(missing());
         };
         let found = async {
             let mut claimed = pin!(self.claimed.notified());
@@ -164,10 +194,18 @@ impl Registry {
                 claimed.set(self.claimed.notified());
             }
         };
-        let until = self.settled.min(Instant::now() + limit);
+        let until = until.min(Instant::now() + limit);
         timeout_at(until, found)
             .await
-            .unwrap_or(Err(Cause::TunnelNotFound))
+            .unwrap_or_else(|_| Err(missing()))
+    }
+
+    /// Tells which names an earlier server has served. As long as `grace` they are missing like those of a
+    /// session that has lost its last link, unless somebody claims them.
+    pub fn remember(&self, names: HashSet<Box<str>>, grace: Duration) {
+        let unserved = |name: &Box<str>| !self.routes.contains_key(&**name);
+        let names = names.into_iter().filter(unserved).collect();
+        self.remembered.set(names, Instant::now() + grace);
     }
 
     /// Whether a host may have a tunnel, served or not: it is of the form `label.domain`, or one of those
@@ -206,6 +244,7 @@ impl Registry {
                 held.get_mut().members.push(member);
             }
             Place::Vacant(place) => {
+                self.remembered.forget(name.as_str());
                 place.insert(Entry::new(terms, member));
                 self.claimed.notify_waiters();
             }

@@ -1,6 +1,6 @@
 //! Names that are kept for accounts: by the operator's word, or because they were used.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ngrnotok_common::hostname::Name;
@@ -55,6 +55,9 @@ pub enum Reserving {
 
 /// Names that are held for one account: 1000. Whoever uses more of them loses the hold on the oldest.
 const MOST_HELD: u32 = 1000;
+
+/// Names that are taken for used after a restart: 65,536, some 6 MB for a minute.
+const MOST_IN_USE: u32 = 65_536;
 
 /// Uses that are written in one transaction, so that nobody who binds a name waits long for it.
 const AT_ONCE: usize = 1000;
@@ -111,6 +114,27 @@ impl Store {
                 .execute(params![account, MOST_HELD])?;
             transaction.commit()?;
             Ok(held == 1)
+        })
+        .await
+    }
+
+    /// Names whose use goes on, as far as was written down: those of a server that has ended meanwhile. At
+    /// most 65,536.
+    ///
+    /// # Errors
+    ///
+    /// When SQLite cannot read.
+    pub(crate) async fn names_in_use(
+        &self,
+        now: UnixSeconds,
+    ) -> Result<HashSet<Box<str>>, StoreError> {
+        self.read("look up the names that are used in", move |db| {
+            db.prepare(
+                "SELECT name FROM held_names WHERE used_until > ?1
+                 ORDER BY used_until DESC LIMIT ?2",
+            )?
+            .query_map(params![now.0, MOST_IN_USE], |row| row.get(0))?
+            .collect()
         })
         .await
     }
@@ -391,6 +415,16 @@ mod tests {
         assert_eq!(until("a").await, Some(50));
         assert_eq!(until("b").await, Some(100));
         assert_eq!(until("c").await, None);
+    }
+
+    #[tokio::test]
+    async fn names_whose_use_goes_on_are_in_use() {
+        let store = Store::in_memory().unwrap();
+        for (name, until) in [("over", 100), ("on", 101), ("longer", 900)] {
+            assert!(hold(&store, name, "ann", until, 0).await);
+        }
+        let in_use = store.names_in_use(UnixSeconds(100)).await.unwrap();
+        assert_eq!(in_use, ["on", "longer"].map(Into::into).into());
     }
 
     #[tokio::test]
