@@ -25,7 +25,7 @@ impl Backoff {
     }
 
     /// The longest that the next wait can be.
-    pub(crate) fn limit(&self) -> Duration {
+    fn limit(&self) -> Duration {
         FIRST.saturating_mul(1 << self.tries.min(16)).min(LAST)
     }
 

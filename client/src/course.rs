@@ -7,10 +7,9 @@ use crate::client::ClientError;
 use crate::connect::ConnectError;
 use crate::session::SessionError;
 
-/// A link that served this long was a good one: the next loss starts with short waits again. Not after no
-/// time at all, for a server that takes every link and lets it go again does that in good order, too. One
-/// that broke must also have served for longer than the next wait could be: a server that breaks down again
-/// and again is left alone for about as long as it holds.
+/// A link that served this long was a good one: the next loss starts with short waits again, however long the
+/// ones before it were and however often the server has ended. Not after no time at all, for a server that
+/// takes every link and lets it go again does that in good order, too.
 const GOOD_LINK: Duration = Duration::from_secs(2);
 
 /// What came of the tries so far.
@@ -51,12 +50,12 @@ impl Course {
         random: u32,
     ) -> Result<Pause, ClientError> {
         self.under_way |= served.is_some();
-        let (good, asked) = match ended {
-            Ok(()) => (GOOD_LINK, Duration::ZERO),
+        let asked = match ended {
+            Ok(()) => Duration::ZERO,
             Err(lost) if lost.is_permanent() || !self.under_way => return Err(lost.into()),
-            Err(lost) => (GOOD_LINK.max(self.backoff.limit()), lost.asks_for()),
+            Err(lost) => lost.asks_for(),
         };
-        if served.is_some_and(|served| served >= good) {
+        if served.is_some_and(|served| served >= GOOD_LINK) {
             self.backoff.reset();
         }
         let whole = self.backoff.next(random, asked);
@@ -187,13 +186,11 @@ mod tests {
             pauses::<2>(&mut course, unreachable, None);
             assert_eq!(pauses(&mut course, broke, Some(SECOND * 2)), [200]);
         }
-        // One that was away for longer has to hold for longer.
-        pauses::<8>(&mut course, unreachable, None);
-        assert_eq!(pauses(&mut course, broke, Some(SECOND * 14)), [15_000; 3]);
-        assert_eq!(pauses(&mut course, broke, Some(SECOND * 15)), [200; 3]);
-        // Unless it says when it goes.
-        pauses::<8>(&mut course, unreachable, None);
-        assert_eq!(pauses(&mut course, || Ok(()), Some(SECOND * 2)), [200; 3]);
+        // However long it was away before, and whether or not it says when it goes.
+        for end in [broke, || Ok(())] {
+            pauses::<8>(&mut course, unreachable, None);
+            assert_eq!(pauses(&mut course, end, Some(SECOND * 2)), [200; 3]);
+        }
     }
 
     #[test]
