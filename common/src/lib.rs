@@ -51,7 +51,8 @@
 //! Here in `common`: [`protocol`] is the wire (`PROTOCOL.md` tells it for people who write a client in
 //! another language), [`link`] turns a TLS stream into an end of a link, [`headers`] holds the rules of
 //! a proxy hop, [`login`] knows logins that hold for a connection, [`splice`] joins two streams after an upgrade, [`socket`] is
-//! what they end in, [`hostname`], [`id`] and [`secret`] are the small types, [`failures`] counts wrong secrets, [`cli`], [`folders`],
+//! what they end in, [`hostname`], [`id`] and [`secret`] are the small types, [`failures`] counts wrong secrets,
+//! [`splitter`] takes bytes apart into lines, [`cli`], [`folders`],
 //! [`manual`], [`memory`], [`orphans`], [`output`], [`printable`], [`rewound`], [`shutdown`], [`stall`] and [`telemetry`]
 //! what both binaries start, print and end with.
 
@@ -75,5 +76,6 @@ pub mod secret;
 pub mod shutdown;
 pub mod socket;
 pub mod splice;
+pub mod splitter;
 pub mod stall;
 pub mod telemetry;

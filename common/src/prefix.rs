@@ -1,6 +1,7 @@
 //! The part of an address that tells one host from another.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// What one host has of addresses: one of IPv4, 64 bits of IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +14,16 @@ impl Prefix {
         match address.to_canonical() {
             IpAddr::V4(address) => Self(address.to_ipv6_mapped().to_bits()),
             IpAddr::V6(address) => Self(address.to_bits() >> 64 << 64),
+        }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = Ipv6Addr::from_bits(self.0);
+        match address.to_ipv4_mapped() {
+            Some(address) => write!(f, "{address}"),
+            None => write!(f, "{address}/64"),
         }
     }
 }

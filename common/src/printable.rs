@@ -1,10 +1,10 @@
-//! Text that others have written, made fit for a terminal.
+//! Text that others have written, made fit for a terminal, or for a line of a log.
 //!
 //! A terminal obeys control characters: they move the cursor, fill the clipboard, answer questions in the
 //! user's name. Characters that turn the direction of text make one thing look like another.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 /// The text without what could steer a terminal. New lines and tabs stay.
 ///
@@ -36,9 +36,50 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// Characters of a peer's word that are shown in a log or repeated in an answer: 64.
+const SHOWN: usize = 64;
+
+/// The text in one line and cut; see [`word`] and [`cut`].
+#[derive(Debug, Clone, Copy)]
+pub struct Cut<'a> {
+    text: &'a str,
+    most: usize,
+}
+
+/// A peer's word: at most 64 characters of it, as [`line`] shows them, and an ellipsis if there is more.
+pub fn word(text: &str) -> Cut<'_> {
+    cut(text, SHOWN)
+}
+
+/// The same in as many characters as `most`.
+pub fn cut(text: &str, most: usize) -> Cut<'_> {
+    Cut { text, most }
+}
+
+/// An escape is this many characters: `\u001b`.
+const ESCAPE: usize = 6;
+
+impl fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = self.most;
+        for c in self.text.chars() {
+            let width = if steers(c) { ESCAPE } else { 1 };
+            let Some(rest) = left.checked_sub(width) else {
+                return f.write_char('…');
+            };
+            left = rest;
+            match steers(c) {
+                true => write!(f, "\\u{:04x}", u32::from(c))?,
+                false => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Whether a terminal does something for a character but show it: control characters (C0, DEL and C1), the
 /// separators of lines and paragraphs, and what sets the direction of text (Unicode's `Bidi_Control`).
-fn steers(c: char) -> bool {
+pub fn steers(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -89,5 +130,25 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
             value
         );
+    }
+
+    #[test]
+    fn a_peers_word_is_cut_and_what_steers_is_escaped() {
+        for (said, shown) in [
+            ("ngrnotok/0.1.0", "ngrnotok/0.1.0"),
+            ("née Œ", "née Œ"),
+            ("a\nb\tc", "a\\u000ab\\u0009c"),
+            ("\x1b[2J\u{9b}1m", "\\u001b[2J\\u009b1m"),
+            ("\u{202e}txt\u{2028}", "\\u202etxt\\u2028"),
+        ] {
+            assert_eq!(word(said).to_string(), shown);
+        }
+        let long = "é".repeat(64);
+        assert_eq!(word(&long).to_string(), long);
+        let longer = "é".repeat(65);
+        assert_eq!(word(&longer).to_string(), long + "…");
+        for (most, shown) in [(1, "a…"), (6, "a…"), (7, "a\\u000a…"), (8, "a\\u000ab")] {
+            assert_eq!(cut("a\nb", most).to_string(), shown);
+        }
     }
 }

@@ -4,13 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use ngrnotok_common::splitter::Splitter;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -151,7 +152,7 @@ impl Running {
         Ok(Following {
             address: self.address,
             body: answer.into_body(),
-            read: BytesMut::new(),
+            events: Splitter::new(b"\n\n"),
         })
     }
 }
@@ -169,15 +170,14 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 pub(super) struct Following {
     address: SocketAddr,
     body: Incoming,
-    read: BytesMut,
+    events: Splitter,
 }
 
 impl Following {
     /// The next exchanges that are new or have changed, oldest first.
     pub(super) async fn next(&mut self) -> Result<Vec<Value>, AskError> {
         loop {
-            while let Some(end) = self.read.windows(2).position(|two| two == b"\n\n") {
-                let event = self.read.split_to(end + 2);
+            while let Some(event) = self.events.next_part() {
                 if let Some(lines) = exchanges(&event) {
                     return Ok(lines);
                 }
@@ -187,7 +187,7 @@ impl Following {
                 return Err(AskError::Gone(self.address));
             };
             if let Ok(data) = frame.into_data() {
-                self.read.extend_from_slice(&data);
+                self.events.push(&data);
             }
         }
     }

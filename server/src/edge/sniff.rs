@@ -40,8 +40,13 @@ pub struct Opening<S> {
 pub(super) async fn opening(mut stream: TcpStream) -> io::Result<Opening<TcpStream>> {
     let mut first = BytesMut::with_capacity(1024);
     loop {
+        let before = first.len();
         if stream.read_buf(&mut first).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // Only with a line that ends is there more to see, and a head may come by the byte.
+        if before > 0 && first.len() < LOOK && !first[before..].contains(&b'\n') {
+            continue;
         }
         let (protocol, host) = if first.starts_with(PREFACE) {
             (Protocol::Http2, None)
