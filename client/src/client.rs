@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use http::uri::PathAndQuery;
 use ngrnotok_common::hostname::Name;
+use ngrnotok_common::link::windows::UnreadTotal;
 use ngrnotok_common::protocol::control::StopCode;
 use ngrnotok_common::protocol::handshake::Problem;
 use ngrnotok_common::secret::Secret;
@@ -102,6 +103,8 @@ pub(crate) struct Shared {
     pub(crate) witness: Witness,
     pub(crate) connections: Connections,
     pub(crate) recorder: Recorder,
+    /// What lies unread on all links.
+    pub(crate) unread: UnreadTotal,
     /// Every exchange and every connection to a local app.
     pub(crate) tasks: TaskTracker,
 }
@@ -216,6 +219,7 @@ impl Client {
                 witness,
                 connections: Connections::new(),
                 recorder: config.recorder,
+                unread: UnreadTotal::default(),
                 tasks,
             }),
             status,

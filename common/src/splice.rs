@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::link::body::{LinkBody, let_it_leave};
 use crate::link::open::in_words;
+use crate::link::windows::{Unread, held_too_much};
 use crate::socket::Socket;
 
 /// Read from a socket at a time: 16 KiB, one frame.
@@ -232,15 +233,47 @@ pub trait Received {
     fn passed_on(&mut self, n: usize);
 }
 
-impl Received for RecvStream {
-    /// The peer's window bounds it: window is given back only for what has been passed on.
+/// All of the receiving half of a stream. What was read and could not be passed on counts as unread.
+#[derive(Debug)]
+pub struct Receiving {
+    stream: RecvStream,
+    unread: Unread,
+    /// Read and not yet passed on.
+    held: usize,
+}
+
+impl Receiving {
+    /// What is held of `stream` is part of `unread`.
+    pub fn new(stream: RecvStream, unread: Unread) -> Self {
+        Self {
+            stream,
+            unread,
+            held: 0,
+        }
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.unread.take(self.held);
+    }
+}
+
+impl Received for Receiving {
+    /// The peer's window bounds it, which is given back only for what has been passed on, and so does what
+    /// may lie unread on all its links.
     const READ_AHEAD: usize = usize::MAX;
 
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
         loop {
-            match ready!(self.poll_data(cx)) {
+            match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(chunk)) if chunk.is_empty() => {}
                 Some(Ok(chunk)) => {
+                    self.held += chunk.len();
+                    self.unread.add(chunk.len());
+                    if !self.unread.admits(self.held) {
+                        return Poll::Ready(Err(broken(held_too_much())));
+                    }
                     into.extend_from_slice(&chunk);
                     return Poll::Ready(Ok(chunk.len()));
                 }
@@ -252,8 +285,10 @@ impl Received for RecvStream {
 
     fn passed_on(&mut self, n: usize) {
         if n > 0 {
+            self.held -= n;
+            self.unread.take(n);
             // Fails only for a stream that is over, whose window nobody needs.
-            let _ = self.flow_control().release_capacity(n);
+            let _ = self.stream.flow_control().release_capacity(n);
         }
     }
 }
@@ -296,7 +331,7 @@ impl Received for Remainder {
 
 /// A stream of HTTP/2 as an end, with whatever must live as long as it.
 #[derive(Debug)]
-pub struct StreamEnd<K = (), R = RecvStream> {
+pub struct StreamEnd<K = (), R = Receiving> {
     send: SendStream<Bytes>,
     receive: R,
     _kept: K,

@@ -21,7 +21,7 @@ use crate::admin;
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::edge::{Edge, Handover, HttpMode};
-use crate::gate::{Gate, Keeping, Sessions};
+use crate::gate::{Gate, Keeping, Owners, Sessions};
 pub use crate::listener::inherited;
 use crate::listener::{accept, bind, inherit, is_loopback};
 use crate::names::Names;
@@ -235,6 +235,7 @@ impl Server {
                 stop: stop.clone(),
                 most_requests: config.most_requests,
                 oldest_link: config.oldest_link,
+                owners: Owners::default(),
             }),
             places: Arc::new(Semaphore::new(config.max_connections)),
         };

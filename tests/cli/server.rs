@@ -3,8 +3,13 @@
 use std::net::TcpListener;
 
 use insta::assert_snapshot;
+use ngrnotok_certs::tls::{Trust, link_client_config};
+use ngrnotok_common::protocol::ALPN;
 use ngrnotok_tests::program::Scratch;
-use ngrnotok_tests::run;
+use ngrnotok_tests::raw_link::{HELLO, REQUEST, RawClient};
+use ngrnotok_tests::{run, soon};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::{RunningServer, ngrnotok_server, steady, without_folder};
 
@@ -67,6 +72,53 @@ fn a_passed_socket_that_is_open_to_the_world_needs_a_token_whatever_is_configure
         assert_eq!(made.output().await.code, Some(0));
         let mut closed = start().start();
         closed.line_of("https").await;
+    });
+}
+
+/// A tunnel client that says what the test wants.
+async fn raw_client(server: &RunningServer) -> RawClient {
+    let trust = Trust::Pin(server.pin.parse().expect("a pin"));
+    let config = link_client_config(trust, &[ALPN]).expect("a good pin");
+    let stream = TcpStream::connect(&server.https).await;
+    let name = "tunnel.test".try_into().expect("a name");
+    let stream = stream.expect("the server listens");
+    let connecting = TlsConnector::from(config).connect(name, stream);
+    let stream = soon("TLS with the server", connecting).await;
+    RawClient::open_on(stream.expect("the pinned key"), REQUEST).await
+}
+
+#[test]
+fn words_of_a_client_are_cut_and_escaped_in_the_log() {
+    run(async {
+        let scratch = Scratch::new();
+        let mut server = RunningServer::start(&scratch, &[]).await;
+        let mut client = raw_client(&server).await;
+        let version = "x".repeat(50_000);
+        client.say(&format!(
+            r#"{{"t":"hello","version":"{version}","os":"a\u001b[2J\nb"}}"#
+        ));
+        let line = server.program.complaint_with("link open").await;
+        assert!(line.len() < 500, "{line}");
+        let version = format!("version={}…", &version[..64]);
+        assert!(line.contains(&version), "{line}");
+        assert!(line.contains(r"os=a\u001b[2J\u000ab"), "{line}");
+    });
+}
+
+#[test]
+fn one_client_does_not_fill_the_log() {
+    run(async {
+        let scratch = Scratch::new();
+        let mut server = RunningServer::start(&scratch, &[]).await;
+        let mut client = raw_client(&server).await;
+        client.say(HELLO);
+        assert_eq!(client.hear().await["t"], "welcome");
+        for id in 0..520 {
+            client.bind(id, "http", "login");
+            assert_eq!(client.hear().await["t"], "refused");
+        }
+        let line = server.program.complaint_with("left out").await;
+        assert!(line.contains("payer=127.0.0.1"), "{line}");
     });
 }
 

@@ -10,6 +10,7 @@ use ngrnotok_tests::tasks::Tasks;
 use ngrnotok_tests::visitor::Via;
 use ngrnotok_tests::world::World;
 use ngrnotok_tests::{eventually, run, soon};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
 /// A server with a port of its own for links.
@@ -150,6 +151,115 @@ fn a_bind_that_cannot_be_is_refused_by_its_code() {
         }
         client.bind(6, "http", "free");
         assert_eq!(client.hear().await["t"], "bound");
+    });
+}
+
+#[test]
+fn an_id_that_is_bound_is_not_bound_again() {
+    run(async {
+        let world = server().await;
+        let mut other = RawClient::bound(&world, "other").await;
+        let mut client = RawClient::bound(&world, "app").await;
+        client.bind(1, "http", "second");
+        soon("the link to end", client.link_ended()).await;
+        assert_eq!(world.names(), 1, "both names are free again");
+        // One that was refused may come again, and one that was given back.
+        other.bind(2, "http", "www");
+        assert_eq!(other.hear().await["t"], "refused");
+        other.bind(2, "http", "app");
+        assert_eq!(other.hear().await["t"], "bound");
+        other.say(r#"{"t":"unbind","id":2}"#);
+        other.bind(2, "http", "second");
+        assert_eq!(other.hear().await["t"], "bound");
+    });
+}
+
+#[test]
+fn bytes_behind_the_request_for_a_link_end_the_connection() {
+    run(async {
+        let world = server().await;
+        let mut stream = dial(&world, b"ngrnotok/1").await.unwrap();
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let early = [REQUEST.as_bytes(), &settings].concat();
+        stream.write_all(&early).await.unwrap();
+        let mut heard = Vec::new();
+        // With or without a goodbye of TLS.
+        let _ = soon("the end", stream.read_to_end(&mut heard)).await;
+        let heard = String::from_utf8_lossy(&heard);
+        assert!(heard.ends_with("\r\n\r\n"), "{heard}");
+    });
+}
+
+#[test]
+fn a_client_that_asks_is_told_for_how_long_requests_were_held() {
+    run(async {
+        let world = server().await;
+        for (hello, is_told) in [
+            (
+                r#"{"t":"hello","version":"1","os":"raw","times":true}"#,
+                true,
+            ),
+            (HELLO, false),
+        ] {
+            let mut client = RawClient::open(&world).await;
+            client.say(hello);
+            client.bind(1, "http", "app");
+            assert_eq!(client.hear().await["t"], "welcome");
+            assert_eq!(client.hear().await["t"], "bound");
+            let visitor = world.visit(Via::Http1).await;
+            let serve = async {
+                let (request, respond) = client.request().await;
+                let held = request.headers().get("ngrnotok-held");
+                let held = held.map(|held| held.to_str().unwrap().parse::<u64>().unwrap());
+                assert_eq!(held.is_some(), is_told);
+                answer(respond, "served");
+            };
+            let (answer, ()) = tokio::join!(visitor.get("/"), serve);
+            assert_eq!(answer.text(), "served");
+            client.say(r#"{"t":"bye"}"#);
+            eventually("the name to be free", async || world.names() == 0).await;
+        }
+    });
+}
+
+#[test]
+fn a_line_in_frames_of_one_byte_is_a_line_and_one_that_is_too_long_is_none() {
+    run(async {
+        let world = server().await;
+        let mut client = RawClient::open(&world).await;
+        let line = |length: usize| {
+            let head = r#"{"t":"bind","id":1,"kind":"http","name":"app","pad":""#;
+            let pad = "x".repeat(length - head.len() - 3);
+            format!("{head}{pad}\"}}\n")
+        };
+        client.say(HELLO);
+        assert_eq!(client.hear().await["t"], "welcome");
+        client.say_in_pieces(&line(4096), 1);
+        assert_eq!(client.hear().await["t"], "bound");
+        client.say(r#"{"t":"unbind","id":1}"#);
+        client.say_in_pieces(&line(65_536), 16_384);
+        assert_eq!(client.hear().await["t"], "bound");
+        client.say_in_pieces(&line(65_537), 16_384);
+        soon("the link to end", client.link_ended()).await;
+    });
+}
+
+#[test]
+fn a_refusal_is_short_whatever_was_asked_for() {
+    run(async {
+        let world = server().await;
+        let mut client = RawClient::bound(&world, "app").await;
+        let escapes = "\\u001b".repeat(10_000);
+        for (kind, name) in [(&*escapes, "free"), ("http", &*escapes)] {
+            client.bind(2, kind, name);
+            let refused = client.hear().await;
+            assert_eq!(refused["t"], "refused");
+            let message = refused["message"].as_str().unwrap();
+            assert!(
+                message.len() < 300 && !message.contains('\u{1b}'),
+                "{message}"
+            );
+        }
     });
 }
 

@@ -12,6 +12,7 @@ use ngrnotok_certs::tls::{Trust, link_client_config, server_config};
 use ngrnotok_common::link::calling::exchange;
 use ngrnotok_common::link::open::{client_end, server_end};
 use ngrnotok_common::link::settings::SEND_BUFFER;
+use ngrnotok_common::link::windows::UnreadTotal;
 use ngrnotok_tests::body::{empty, full};
 use ngrnotok_tests::run;
 use ngrnotok_tests::tasks::Tasks;
@@ -92,9 +93,13 @@ fn all_that_a_stream_may_have_waiting_leaves_in_one_write() {
         let (near, far) = tokio::join!(connecting.connect(name, near), accepting.accept(far));
         let (near, far) = (near.expect("TLS"), far.expect("TLS"));
         let (tasks, uploads) = (Tasks::default(), TaskTracker::new());
-        let (requests, calling) = server_end(far).await.expect("a link");
+        let (requests, calling) = server_end(far, UnreadTotal::default())
+            .await
+            .expect("a link");
         tasks.spawn(async { drop(calling.await) });
-        let mut client = client_end(near).await.expect("a link");
+        let mut client = client_end(near, UnreadTotal::default())
+            .await
+            .expect("a link");
         let answers = tasks.spawner();
         tasks.spawn(async move {
             while let Ok(Some((_, reply))) = client.accept().await {

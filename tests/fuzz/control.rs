@@ -7,10 +7,11 @@ mod script;
 use std::fmt::Debug;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http::Request;
 use libfuzzer_sys::fuzz_target;
+use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::link::open::{client_end, server_end};
+use ngrnotok_common::link::windows::UnreadTotal;
 use ngrnotok_common::protocol::control::{
     ClientMessage, ControlError, MAX_LINE, Reader, ServerMessage,
 };
@@ -49,10 +50,10 @@ fuzz_target!(|input: &[u8]| {
 /// Sends the text over a link and reads it on the other side.
 async fn read<M: DeserializeOwned + Serialize + PartialEq + Debug>(text: &[u8], piece: usize) {
     let (near, far) = tokio::io::duplex(16 * 1024);
-    let (mut requests, calling) = server_end(near).await.expect("a link");
+    let (mut requests, calling) = server_end(near, UnreadTotal::default()).await.expect("a link");
     let tasks = TaskTracker::new();
     tasks.spawn(async { drop(calling.await) });
-    let mut serving = client_end(far).await.expect("a link");
+    let mut serving = client_end(far, UnreadTotal::default()).await.expect("a link");
 
     let head = Request::post("https://link.test/control");
     let head = head.body(()).expect("a head");
@@ -65,18 +66,18 @@ async fn read<M: DeserializeOwned + Serialize + PartialEq + Debug>(text: &[u8], 
         .send_data(Bytes::new(), true)
         .expect("an open stream");
 
-    let (request, _reply) = serving.accept().await.expect("a link").expect("a stream");
+    let (request, reply) = serving.accept().await.expect("a link").expect("a stream");
     tokio::select! {
-        () = check::<M>(request.into_body(), text) => {}
+        () = check::<M>(reply.body(request.into_body()), text) => {}
         _ = serving.accept() => panic!("the link has ended"),
     }
 }
 
 async fn check<M: DeserializeOwned + Serialize + PartialEq + Debug>(
-    stream: RecvStream,
+    body: LinkBody,
     text: &[u8],
 ) {
-    let mut reader = Reader::<M>::new(stream);
+    let mut reader = Reader::<M>::new(body);
     let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
     let unfinished = lines.pop().unwrap_or_default();
     for line in lines {

@@ -23,6 +23,7 @@ use ngrnotok_common::link::calling::{Calling, exchange};
 use ngrnotok_common::link::ping::Pace;
 use ngrnotok_common::link::serving::{Reply, Serving};
 use ngrnotok_common::link::settings::{DATA_FRAME_BUDGET, server_end};
+use ngrnotok_common::link::windows::Unread;
 use script::Script;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::runtime::Builder;
@@ -306,7 +307,7 @@ async fn link(plan: &Arc<Plan>) {
         limit: STUCK * 2,
         at_once: 1,
     };
-    let calling = Calling::open(near, &settings, None).await;
+    let calling = Calling::open(near, &settings, None, Unread::default()).await;
     let (requests, calling) = calling.expect("a link");
     let tasks = TaskTracker::new();
     tasks.spawn(async { drop(calling.await) });

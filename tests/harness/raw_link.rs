@@ -234,6 +234,14 @@ impl RawClient {
         self.said.send_data(line, false).expect("an open stream");
     }
 
+    /// Says bytes on the control stream in frames of this size.
+    pub fn say_in_pieces(&mut self, text: &str, size: usize) {
+        for piece in text.as_bytes().chunks(size) {
+            let piece = Bytes::copy_from_slice(piece);
+            self.said.send_data(piece, false).expect("an open stream");
+        }
+    }
+
     /// Asks for a name.
     pub fn bind(&mut self, id: u32, kind: &str, name: &str) {
         self.say(&format!(

@@ -3,6 +3,7 @@
 use http::{Request, Response};
 use ngrnotok_common::link::calling::{AnswerBody, Calling, ExchangeError, Requests, exchange};
 use ngrnotok_common::link::settings::server_end;
+use ngrnotok_common::link::windows::Unread;
 use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::socket::Socket;
 use tokio::sync::Mutex;
@@ -35,7 +36,7 @@ impl Shared {
             return Ok(requests.clone());
         }
         let stream = dial().await?;
-        let (requests, calling) = Calling::open(stream, &server_end(), None)
+        let (requests, calling) = Calling::open(stream, &server_end(), None, Unread::default())
             .await
             .map_err(|error| Trouble::new(Cause::LocalClosed, target, &error))?;
         // Ends when the app closes, or with the last request and this handle.

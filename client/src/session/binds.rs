@@ -175,10 +175,14 @@ impl<'a> Binds<'a> {
     pub(super) fn bound(&mut self, id: TunnelId, url: String) -> Result<(), SessionError> {
         let asked = self.asked.get_mut(&id);
         let asked = asked.ok_or(SessionError::Protocol("bound a tunnel we did not ask for"))?;
-        if let Stand::Unwanted = asked.stand {
+        match asked.stand {
+            Stand::Open => {}
             // That it is to be given back has been said already.
-            self.asked.remove(&id);
-            return Ok(());
+            Stand::Unwanted => {
+                self.asked.remove(&id);
+                return Ok(());
+            }
+            _ => return Err(ANSWERED_TWICE),
         }
         self.checks.begin(id, &asked.tunnel);
         asked.tunnel.answer(Ok(url.clone()));
@@ -197,9 +201,13 @@ impl<'a> Binds<'a> {
     ) -> Result<(), SessionError> {
         let asked = self.asked.get_mut(&id);
         let asked = asked.ok_or(SessionError::Protocol("refused what we did not ask for"))?;
-        if let Stand::Unwanted = asked.stand {
-            self.asked.remove(&id);
-            return Ok(());
+        match asked.stand {
+            Stand::Open => {}
+            Stand::Unwanted => {
+                self.asked.remove(&id);
+                return Ok(());
+            }
+            _ => return Err(ANSWERED_TWICE),
         }
         let refusal = match code {
             RefusalCode::NameTaken => SessionError::NameTaken(message),
@@ -229,9 +237,11 @@ impl<'a> Binds<'a> {
         message: &str,
     ) -> Result<(), SessionError> {
         // We may have given it back in the same moment.
-        let Some(asked) = self.asked.get(&id) else {
+        let asked = self.asked.get_mut(&id).filter(|asked| asked.is_online());
+        let Some(asked) = asked else {
             return Ok(());
         };
+        asked.stand = Stand::Open;
         self.checks.end(id);
         let name = &asked.tunnel.name;
         let message = format!("the server has taken the name {name} back: {message}");
@@ -282,6 +292,9 @@ impl<'a> Binds<'a> {
         Ok((online, refused))
     }
 }
+
+/// Each answer is news to the user, and there is one for each question.
+const ANSWERED_TWICE: SessionError = SessionError::Protocol("answered a request for a name twice");
 
 fn bind(id: TunnelId, tunnel: &Served) -> ClientMessage {
     ClientMessage::Bind {

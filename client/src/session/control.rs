@@ -49,24 +49,38 @@ pub(super) async fn converse(
     context: Context<'_>,
     leave: &CancellationToken,
 ) -> Result<Farewell, SessionError> {
+    if request.uri().path() != CONTROL_PATH {
+        return Err(SessionError::Protocol(
+            "sent a request before the control stream",
+        ));
+    }
+    let reader = Reader::new(reply.body(request.into_body()));
+    // What the server says while we are busy is taken off the link and counted.
+    let ahead = reader.ahead();
+    tokio::select! {
+        ended = talk(reader, reply, context, leave) => ended,
+        never = ahead.drive() => match never {},
+    }
+}
+
+async fn talk(
+    mut reader: Reader<ServerMessage>,
+    reply: Reply,
+    context: Context<'_>,
+    leave: &CancellationToken,
+) -> Result<Farewell, SessionError> {
     let Context {
         client,
         role,
         binding,
         latency,
     } = context;
-    if request.uri().path() != CONTROL_PATH {
-        return Err(SessionError::Protocol(
-            "sent a request before the control stream",
-        ));
-    }
     let mut generation = client.comeback.generation();
     let mut known = *generation.borrow();
     let resume = client.comeback.claim(&binding, role.joins);
     if role.joins && resume.is_none() {
         return Err(SessionError::NoSession);
     }
-    let mut reader = Reader::<ServerMessage>::new(request.into_body());
     let mut writer = Writer::new(reply.begin(Response::new(()), false)?);
     writer
         .send(&ClientMessage::Hello {
@@ -84,7 +98,7 @@ pub(super) async fn converse(
     if role.binds {
         binds.begin(&mut writer).await?;
     }
-    let mut welcome = false;
+    let (mut welcome, mut is_newer) = (false, false);
     loop {
         let message = tokio::select! {
             message = reader.next() => message?,
@@ -171,10 +185,13 @@ pub(super) async fn converse(
             }
             Some(ServerMessage::Left { visitors }) => client.tunnels.visitors_left(&visitors),
             Some(ServerMessage::Drain { seconds }) => {
-                info!(
-                    seconds,
-                    "the server wants another link in the place of this one"
-                );
+                // It may say so as often as it likes.
+                if !role.wants_another.is_cancelled() {
+                    info!(
+                        seconds,
+                        "the server wants another link in the place of this one"
+                    );
+                }
                 super::wants_another(client, role);
             }
             Some(ServerMessage::Stop { code, message }) => {
@@ -197,10 +214,11 @@ pub(super) async fn converse(
                     _ => Ok(Farewell::Ours),
                 };
             }
-            Some(other) => warn!(
-                ?other,
-                "the server said something this version does not know"
-            ),
+            Some(_) if is_newer => {}
+            Some(_) => {
+                is_newer = true;
+                warn!("the server said something this version does not know");
+            }
             None => return Ok(Farewell::Theirs),
         }
     }

@@ -145,7 +145,7 @@ pub(crate) async fn serve(
     leave: &CancellationToken,
 ) -> Result<(), SessionError> {
     let silent = |_| SessionError::Protocol("did not open the control stream");
-    let mut link = timeout(OPEN_LIMIT, client_end(stream))
+    let mut link = timeout(OPEN_LIMIT, client_end(stream, client.unread.clone()))
         .await
         .map_err(silent)??;
     let (request, reply) = timeout(OPEN_LIMIT, link.accept())

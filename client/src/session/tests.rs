@@ -10,6 +10,7 @@ use ngrnotok_certs::tls::{Trust, link_client_config, link_server_config};
 use ngrnotok_common::id::{SessionId, TunnelId};
 use ngrnotok_common::link::calling::{Calling, Requests};
 use ngrnotok_common::link::open::server_end;
+use ngrnotok_common::link::windows::UnreadTotal;
 use ngrnotok_common::protocol::CONTROL_PATH;
 use ngrnotok_common::protocol::control::{ServerMessage, Writer};
 use ngrnotok_common::secret::Secret;
@@ -90,7 +91,7 @@ struct Server {
 impl Server {
     /// One that has opened the control stream and says nothing on it.
     async fn silent(stream: server::TlsStream<DuplexStream>) -> Self {
-        let (requests, mut calling) = server_end(stream).await.unwrap();
+        let (requests, mut calling) = server_end(stream, UnreadTotal::default()).await.unwrap();
         let post = Request::post(format!("https://ngrnotok{CONTROL_PATH}"));
         let (answer, says) = requests
             .raw()
@@ -174,6 +175,60 @@ async fn a_link_that_died_in_the_sleep_of_this_computer_is_given_up_soon_after()
     );
     // Its own next PING would have been due in 2 s, and the answer in 4 more.
     assert_eq!(awake.elapsed().as_secs(), 2);
+}
+
+/// What ends a client's session with a server that says these things in the place of a welcome.
+async fn ended_by(lines: &[ServerMessage]) -> String {
+    let (link, (near, far)) = (Link::new(), tls().await);
+    let mut serving = pin!(link.serve(near));
+    let mut server = meets!(serving, Server::silent(far));
+    let saying = async {
+        for line in lines {
+            server.says.send(line).await.unwrap();
+        }
+        (&mut server.calling).await
+    };
+    tokio::select! {
+        ended = &mut serving => ended.unwrap_err().to_string(),
+        ended = saying => panic!("{ended:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn words_of_a_server_that_do_something_are_refused_at_the_door() {
+    let welcome = |account: &str, region: Option<&str>| ServerMessage::Welcome {
+        session: SessionId::random(),
+        version: "1".into(),
+        account: account.into(),
+        region: region.map(Into::into),
+        resume: None,
+    };
+    let bound = |url: &str| ServerMessage::Bound {
+        id: TunnelId(0),
+        url: url.into(),
+    };
+    for lines in [
+        [
+            welcome("ann\x1b]0;owned\x07", None),
+            bound("https://app.test"),
+        ],
+        [
+            welcome("ann", Some("\u{202e}1arf")),
+            bound("https://app.test"),
+        ],
+        [welcome("ann", None), bound("file:///etc/passwd")],
+        [welcome("ann", None), bound("vscode://app.test")],
+    ] {
+        let ended = ended_by(&lines).await;
+        assert!(ended.contains("is not a message: a "), "{ended}");
+        assert!(!ended.contains(['\x1b', '\u{202e}']), "{ended}");
+    }
+    let twice = [
+        welcome("ann", None),
+        bound("https://app.test"),
+        bound("https://app.test"),
+    ];
+    assert!(ended_by(&twice).await.contains("twice"));
 }
 
 #[tokio::test(start_paused = true)]

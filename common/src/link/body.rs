@@ -20,7 +20,7 @@ use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::windows::Unread;
+use super::windows::{Unread, held_too_much};
 use crate::headers::strip_trailers;
 use crate::stall::StallTimer;
 
@@ -45,6 +45,8 @@ struct Receiving {
     unread: Unread,
     data_ended: bool,
     broken: Option<h2::Error>,
+    /// It was holding too much. What still comes is thrown away, and no window given back for it.
+    discards: bool,
     /// The reader has asked for more and will be woken by h2 itself.
     reader_waits: bool,
     /// Whom to wake when bytes come while the reader is busy.
@@ -101,6 +103,7 @@ impl LinkBody {
             unread: unread.clone(),
             data_ended: false,
             broken: None,
+            discards: false,
             reader_waits: false,
             driver: None,
         }))))
@@ -233,17 +236,33 @@ impl Receiving {
     }
 
     fn take_ahead(&mut self, cx: &mut Context<'_>) {
-        while !self.data_ended && self.broken.is_none() {
+        while !self.data_ended && (self.broken.is_none() || self.discards) {
             match self.stream.poll_data(cx) {
+                Poll::Ready(Some(Ok(_))) if self.discards => {}
                 Poll::Ready(Some(Ok(chunk))) => {
                     self.unread.add(chunk.len());
                     self.ahead.push(chunk);
+                    if !self.unread.admits(self.ahead.len) {
+                        self.discard();
+                    }
                 }
-                Poll::Ready(Some(Err(error))) => self.broken = Some(error),
+                Poll::Ready(Some(Err(error))) => {
+                    self.discards = false;
+                    self.broken = Some(error);
+                }
                 Poll::Ready(None) => self.data_ended = true,
                 Poll::Pending => return,
             }
         }
+    }
+
+    /// Gives the memory back at once. The stream is reset as soon as the reader, who is slow, has seen that
+    /// it is broken.
+    fn discard(&mut self) {
+        self.unread.take(self.ahead.len);
+        self.ahead = Backlog::default();
+        self.broken = Some(held_too_much());
+        self.discards = true;
     }
 
     fn is_end_stream(&self) -> bool {

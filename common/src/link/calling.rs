@@ -35,16 +35,17 @@ pub struct Calling<S: Hold> {
 }
 
 impl<S: Hold> Calling<S> {
-    /// Writes our preface. `pace` is for peers that are ours: strangers may take PINGs amiss.
+    /// Writes our preface. `pace` is for peers that are ours: strangers may take PINGs amiss. What they send
+    /// and nobody reads counts as `unread`.
     pub async fn open(
         stream: S,
         settings: &Builder,
         pace: Option<Pace>,
+        unread: Unread,
     ) -> Result<(Requests, Self), LinkError> {
         let (stream, flusher) = gather(stream);
         let (requests, mut connection) = settings.handshake(stream).await?;
         let pings = connection.ping_pong().expect("taken once");
-        let unread = Unread::default();
         let calling = Self {
             connection,
             flusher,
@@ -80,6 +81,11 @@ impl Requests {
         self.requests.clone()
     }
 
+    /// What lies unread on the connection.
+    pub fn unread(&self) -> &Unread {
+        &self.unread
+    }
+
     /// The body of an answer to a [`raw`](Self::raw) request. `upload` is the rest of the request's, which
     /// ends with it.
     pub fn body(&self, received: RecvStream, upload: Option<AbortOnDropHandle<()>>) -> AnswerBody {
@@ -106,10 +112,11 @@ impl<S: Hold> Future for Calling<S> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let round_trip = this.heartbeat.as_ref().and_then(Heartbeat::shortest);
-        if let Some(window) = this.windows.next(this.flusher.received(), round_trip)
-            && this.connection.set_initial_window_size(window).is_ok()
-        {
-            this.windows.announced(window);
+        let announce = |window| this.connection.set_initial_window_size(window);
+        let received = this.flusher.received();
+        // An app of the user's is let off.
+        if !this.windows.announce(received, round_trip, announce) && this.heartbeat.is_some() {
+            return Poll::Ready(Err(LinkError::Unacknowledged));
         }
         let connection = Pin::new(&mut this.connection).poll(cx);
         let rest = finish_round(this.heartbeat.as_mut(), &this.flusher, cx);

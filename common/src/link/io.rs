@@ -33,6 +33,10 @@ const POOLED: usize = 8;
 /// was gathered before them.
 const PASS_THROUGH: usize = 4 * 1024;
 
+/// What is read in one round of the task that drives the connection: 128 KiB. More waits until the other tasks
+/// of the thread have had their turn, for it may be frames of a few bytes, each of which is work.
+const ROUND: usize = 128 * 1024;
+
 /// Plaintext of a full TLS record (RFC 8446 §5.1).
 const RECORD: usize = 16 * 1024;
 
@@ -227,6 +231,8 @@ struct Gathered<S> {
     stream: S,
     held: Option<Buffer>,
     received: u64,
+    /// Of them in this round.
+    this_round: usize,
 }
 
 /// Splits a stream into the side for h2 and the side for the task that drives it.
@@ -235,6 +241,7 @@ pub(super) fn gather<S>(stream: S) -> (Gather<S>, Flusher<S>) {
         stream,
         held: None,
         received: 0,
+        this_round: 0,
     }));
     (Gather(Arc::clone(&shared)), Flusher(shared))
 }
@@ -244,6 +251,7 @@ impl<S: Hold> Flusher<S> {
     /// does.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut shared = lock(&self.0);
+        shared.this_round = 0;
         ready!(shared.poll_drain(cx))?;
         Pin::new(&mut shared.stream).poll_flush(cx)
     }
@@ -356,9 +364,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut shared = lock(&self.0);
+        if shared.this_round >= ROUND {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = out.filled().len();
         ready!(Pin::new(&mut shared.stream).poll_read(cx, out))?;
-        shared.received += (out.filled().len() - before) as u64;
+        let read = out.filled().len() - before;
+        shared.this_round += read;
+        shared.received += read as u64;
         Poll::Ready(Ok(()))
     }
 }
@@ -547,6 +561,33 @@ mod tests {
         assert_eq!(stream.sent, given);
         let rest = given.len() % RECORD;
         assert_eq!(stream.steps, [KEPT, KEPT, 2 * RECORD + rest]);
+    }
+
+    #[tokio::test]
+    async fn a_round_reads_so_much_and_the_next_one_the_rest() {
+        let (near, mut far) = tokio::io::duplex(4 * ROUND);
+        far.write_all(&vec![7; 3 * ROUND]).await.unwrap();
+        let (mut gather, flusher) = gather(near);
+        let mut read = async |most: usize| {
+            let (mut bytes, mut total) = (vec![0; 16 * 1024], 0);
+            poll_fn(|cx| {
+                while total < most {
+                    let mut space = ReadBuf::new(&mut bytes);
+                    match Pin::new(&mut gather).poll_read(cx, &mut space) {
+                        Poll::Ready(read) => read.unwrap(),
+                        Poll::Pending => break,
+                    }
+                    total += space.filled().len();
+                }
+                Poll::Ready(total)
+            })
+            .await
+        };
+        for _ in 0..3 {
+            assert_eq!(read(usize::MAX).await, ROUND);
+            assert_eq!(read(usize::MAX).await, 0, "the others have their turn");
+            poll_fn(|cx| flusher.poll(cx)).await.unwrap();
+        }
     }
 
     #[tokio::test]

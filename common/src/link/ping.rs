@@ -171,6 +171,7 @@ mod tests {
     use super::super::calling::{Calling, Requests};
     use super::super::open::{LinkError, client_end, server_end};
     use super::super::serving::Serving;
+    use super::super::windows::UnreadTotal;
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -178,9 +179,9 @@ mod tests {
     /// Both ends of a link on which nobody says anything, and the handle that keeps it open.
     async fn link() -> (Serving<DuplexStream>, Calling<DuplexStream>, Requests) {
         let (near, far) = tokio::io::duplex(64 * 1024);
-        let (requests, mut server) = server_end(far).await.unwrap();
+        let (requests, mut server) = server_end(far, UnreadTotal::default()).await.unwrap();
         let client = tokio::select! {
-            client = client_end(near) => client.unwrap(),
+            client = client_end(near, UnreadTotal::default()) => client.unwrap(),
             ended = &mut server => panic!("{ended:?}"),
         };
         (client, server, requests)

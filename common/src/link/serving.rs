@@ -18,7 +18,7 @@ use super::io::{Flusher, Gather, Hold, gather};
 use super::open::{LinkError, finish_round};
 use super::ping::{Heartbeat, Latency, Pace};
 use super::settings::PROBE_LIMIT;
-use super::windows::{Unread, Windows};
+use super::windows::{Unread, UnreadTotal, Windows};
 
 /// A connection on which requests arrive as streams. [`Serving::accept`] drives it.
 #[must_use = "a connection moves only while requests are accepted from it"]
@@ -70,10 +70,13 @@ impl<S: Hold> Serving<S> {
         }
     }
 
-    /// Lets the windows of streams grow as the connection turns out to be long and fast.
-    pub(super) fn growing(self) -> Self {
+    /// Lets the windows of streams grow as the connection turns out to be long and fast. What lies unread on
+    /// it is part of `together`.
+    pub(super) fn growing(self, together: UnreadTotal) -> Self {
+        let unread = Unread::within(together);
         Self {
-            windows: Some(Windows::new(self.unread.clone())),
+            windows: Some(Windows::new(unread.clone())),
+            unread,
             ..self
         }
     }
@@ -96,11 +99,12 @@ impl<S: Hold> Serving<S> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Incoming>, LinkError>> {
-        if let Some(windows) = &mut self.windows
-            && let Some(window) = windows.next(self.flusher.received(), self.heartbeat.shortest())
-            && self.connection.set_initial_window_size(window).is_ok()
-        {
-            windows.announced(window);
+        if let Some(windows) = &mut self.windows {
+            let announce = |window| self.connection.set_initial_window_size(window);
+            let round_trip = self.heartbeat.shortest();
+            if !windows.announce(self.flusher.received(), round_trip, announce) {
+                return Poll::Ready(Err(LinkError::Unacknowledged));
+            }
         }
         let accepted = self.connection.poll_accept(cx);
         // The round goes on while there are requests; its writes leave together at its end.
@@ -162,6 +166,11 @@ impl Reply {
     /// The body of the request.
     pub fn body(&self, received: RecvStream) -> LinkBody {
         LinkBody::new(received, &self.lock().unread)
+    }
+
+    /// What lies unread on the connection.
+    pub fn unread(&self) -> Unread {
+        self.lock().unread.clone()
     }
 
     /// Passes an interim answer on (RFC 9110 §15.2); 101 has no meaning in HTTP/2.

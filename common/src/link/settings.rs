@@ -15,15 +15,28 @@ pub const MOST_WINDOW: u32 = 8 * 1024 * 1024;
 /// What a stream may send ahead while readers are slow and much lies unread: 64 KiB.
 pub const CROWDED_WINDOW: u32 = 64 * 1024;
 
-/// Bytes of one link that may lie unread before its streams get [`CROWDED_WINDOW`]: 64 MiB. With what is
-/// on its way by then, and [`CROWDED_WINDOW`] × [`MAX_STREAMS`], it bounds the memory of a link.
+/// Bytes of one link that may lie unread before its streams get [`CROWDED_WINDOW`]: 64 MiB.
 pub const MOST_UNREAD: usize = 64 * 1024 * 1024;
 
-/// The window of the whole connection: 2³¹−1 bytes, the largest there is (RFC 9113 §6.9.1).
+/// The window of the whole connection: 192 MiB, which is [`MOST_UNREAD`] and [`CROWDED_WINDOW`] for each of
+/// [`MAX_STREAMS`].
 ///
-/// It must never be the limit: with a smaller one a few visitors who do not read use it up and stop
-/// every other stream. Memory is bounded by [`MOST_UNREAD`] instead.
-pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// A peer that does what our SETTINGS say does not get there, so it never is what holds a stream up: with a
+/// small one a few visitors who do not read use it up and stop every other stream. For a peer that does not,
+/// it is the end: h2 counts every byte that nobody has read against it, whatever was acknowledged.
+pub const CONNECTION_WINDOW: u32 = 192 * 1024 * 1024;
+
+/// Bytes that may lie unread on all links of one account together before streams that hold more than
+/// [`CROWDED_WINDOW`] are reset: 256 MiB. What a stream may hold falls from there to nothing at twice as much.
+pub const MOST_UNREAD_TOGETHER: usize = 256 * 1024 * 1024;
+
+/// How long a peer may take to acknowledge SETTINGS: 10 s. Until it has, the windows that it was given
+/// before still hold.
+pub const SETTINGS_LIMIT: Duration = Duration::from_secs(10);
+
+/// The longest round trip that windows grow by: 1 s. It is the peer who answers PINGs, and it may take its
+/// time.
+pub const MOST_ROUND_TRIP: Duration = Duration::from_secs(1);
 
 /// Streams open at once on one link: 2048. One more visitor is told so (503), never left waiting.
 pub const MAX_STREAMS: u32 = 2048;

@@ -5,7 +5,11 @@
 //! its link brings, in bytes a round trip, and announces a multiple of that: four times as much while it
 //! brings more and more, to be ahead of a TCP connection that starts slowly and doubles, and half as much
 //! again once it does not. When readers are slow and much lies unread, it announces little until they have
-//! caught up; that is what bounds memory.
+//! caught up.
+//!
+//! That bounds what a peer makes us hold which does as it is told. What bounds it for one which does not:
+//! the window of the connection, a limit on the time until SETTINGS are acknowledged, and [`UnreadTotal`],
+//! over which streams are reset.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +17,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::settings::{CROWDED_WINDOW, MOST_UNREAD, MOST_WINDOW, STREAM_WINDOW};
+use super::settings::{
+    CROWDED_WINDOW, MOST_ROUND_TRIP, MOST_UNREAD, MOST_UNREAD_TOGETHER, MOST_WINDOW,
+    SETTINGS_LIMIT, STREAM_WINDOW,
+};
 
 /// The rate is looked at when so much has come, and a round trip has gone by: 128 KiB.
 const STEP: u64 = 128 * 1024;
@@ -25,24 +32,100 @@ const GRAIN: u32 = 128 * 1024;
 /// a round trip to be seen, and another one to be seen whole.
 const SETTLED: u8 = 3;
 
+/// Bytes that lie unread on all links of one account, or of one client; clones count the same ones.
+#[derive(Debug, Clone)]
+pub struct UnreadTotal(Arc<Total>);
+
+#[derive(Debug)]
+struct Total {
+    bytes: AtomicUsize,
+    /// From here on streams are reset, see [`MOST_UNREAD_TOGETHER`].
+    most: usize,
+}
+
+impl Default for UnreadTotal {
+    fn default() -> Self {
+        Self::up_to(MOST_UNREAD_TOGETHER)
+    }
+}
+
+impl UnreadTotal {
+    fn up_to(most: usize) -> Self {
+        Self(Arc::new(Total {
+            bytes: AtomicUsize::new(0),
+            most,
+        }))
+    }
+
+    /// Whether others count here, too.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// What one stream may hold now; `None`: its window says it.
+    fn share(&self) -> Option<usize> {
+        let over = self.bytes().checked_sub(self.0.most + 1)?;
+        let left = self.0.most.saturating_sub(over);
+        // Both factors are far below 2³²; on small machines the product is not.
+        let share = left as u64 * u64::from(CROWDED_WINDOW) / self.0.most as u64;
+        Some(usize::try_from(share).unwrap_or(usize::MAX))
+    }
+}
+
 /// Bytes of one connection that were taken off it and have not been read, by all its streams together;
 /// clones count the same ones.
 #[derive(Debug, Clone, Default)]
-pub struct Unread(Arc<AtomicUsize>);
+pub struct Unread {
+    connection: Arc<AtomicUsize>,
+    /// None where the peer is a stranger with small windows, or a local app.
+    total: Option<UnreadTotal>,
+}
 
 impl Unread {
-    pub(super) fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+    pub(super) fn within(total: UnreadTotal) -> Self {
+        Self {
+            connection: Arc::default(),
+            total: Some(total),
+        }
     }
 
-    pub(super) fn take(&self, bytes: usize) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    pub(crate) fn add(&self, bytes: usize) {
+        self.connection.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(total) = &self.total {
+            total.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
-    /// How many there are now.
-    pub fn bytes(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+    pub(crate) fn take(&self, bytes: usize) {
+        self.connection.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(total) = &self.total {
+            total.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
+
+    /// Whether a stream that has just taken more off the connection may go on holding so much. If not, it is
+    /// to be reset: its reader is slow, and others are held up by what it keeps.
+    pub(crate) fn admits(&self, held: usize) -> bool {
+        let share = self.total.as_ref().and_then(UnreadTotal::share);
+        share.is_none_or(|share| held <= share)
+    }
+
+    /// Whether more lies unread than the part of what may before windows shrink, on this connection or on
+    /// all of them together.
+    fn is_over(&self, parts: usize) -> bool {
+        let connection = self.connection.load(Ordering::Relaxed);
+        let together = |total: &UnreadTotal| total.bytes() > total.0.most / 2 / parts;
+        connection > MOST_UNREAD / parts || self.total.as_ref().is_some_and(together)
+    }
+}
+
+/// The error of a stream that was holding more than it may.
+pub(crate) fn held_too_much() -> h2::Error {
+    h2::Reason::ENHANCE_YOUR_CALM.into()
 }
 
 /// What one end of a link announces as the window of its streams.
@@ -58,6 +141,8 @@ pub(super) struct Windows {
     crowded: bool,
     /// The last look at the rate: how much had come by when.
     mark: (u64, Instant),
+    /// When it is looked at whether the peer has acknowledged what it was told.
+    check: Option<Instant>,
 }
 
 impl Windows {
@@ -70,32 +155,49 @@ impl Windows {
             unread,
             crowded: false,
             mark: (0, Instant::now()),
+            check: Some(Instant::now() + SETTINGS_LIMIT),
         }
     }
 
-    /// The window to announce, if it is another one than before. So many bytes have come since the
-    /// connection began, and its shortest round trip took so long.
-    pub(super) fn next(&mut self, received: u64, round_trip: Option<Duration>) -> Option<u32> {
+    /// Announces by `send` the window that is wanted now, if it is another one than before. So many bytes
+    /// have come since the connection began, and its shortest round trip took so long. False if the peer has
+    /// not acknowledged within [`SETTINGS_LIMIT`] what it was told.
+    pub(super) fn announce(
+        &mut self,
+        received: u64,
+        round_trip: Option<Duration>,
+        send: impl FnOnce(u32) -> Result<(), h2::Error>,
+    ) -> bool {
+        let wanted = self.wanted(received, round_trip);
+        let is_due = self.check.is_some_and(|due| due <= Instant::now());
+        if !is_due && wanted == self.announced {
+            return true;
+        }
+        // h2 tells of no acknowledgement, but has one change on its way at a time: it takes another one, be it
+        // the same window once more, when the last one was acknowledged.
+        if send(wanted).is_err() {
+            return !is_due;
+        }
+        let is_new = wanted != self.announced;
+        self.check = is_new.then(|| Instant::now() + SETTINGS_LIMIT);
+        self.announced = wanted;
+        true
+    }
+
+    fn wanted(&mut self, received: u64, round_trip: Option<Duration>) -> u32 {
         if received - self.mark.0 >= STEP {
             self.measure(received, round_trip);
         }
-        let unread = self.unread.bytes();
         // Between the two limits nothing changes, so that it does not swing.
-        self.crowded = unread > MOST_UNREAD || self.crowded && unread > MOST_UNREAD / 2;
-        let wanted = match self.crowded {
+        self.crowded = self.unread.is_over(1) || self.crowded && self.unread.is_over(2);
+        match self.crowded {
             true => CROWDED_WINDOW,
             false => self.worth(),
-        };
-        (wanted != self.announced).then_some(wanted)
-    }
-
-    /// The peer was told.
-    pub(super) fn announced(&mut self, window: u32) {
-        self.announced = window;
+        }
     }
 
     fn measure(&mut self, received: u64, round_trip: Option<Duration>) {
-        let Some(round_trip) = round_trip else {
+        let Some(round_trip) = round_trip.map(|trip| trip.min(MOST_ROUND_TRIP)) else {
             return;
         };
         let (now, (before, since)) = (Instant::now(), self.mark);
@@ -143,6 +245,7 @@ mod tests {
 
     use super::super::calling::exchange;
     use super::super::open::{client_end, server_end};
+    use super::super::serving::Incoming;
     use super::*;
 
     const MILLISECOND: Duration = Duration::from_millis(1);
@@ -153,9 +256,7 @@ mod tests {
         for _ in 0..milliseconds {
             advance(MILLISECOND).await;
             received += rate;
-            if let Some(window) = windows.next(received, Some(round_trip)) {
-                windows.announced(window);
-            }
+            assert!(windows.announce(received, Some(round_trip), |_| Ok(())));
         }
         windows.announced
     }
@@ -182,9 +283,7 @@ mod tests {
         for _ in 0..50 * 20 {
             advance(MILLISECOND).await;
             received += u64::from(windows.announced) / 50;
-            if let Some(window) = windows.next(received, Some(50 * MILLISECOND)) {
-                windows.announced(window);
-            }
+            windows.announce(received, Some(50 * MILLISECOND), |_| Ok(()));
         }
         assert_eq!(windows.announced, MOST_WINDOW);
     }
@@ -200,18 +299,14 @@ mod tests {
             assert!(sent <= window, "{sent} of {window}");
             advance(TRIP).await;
             received += u64::from(sent);
-            if let Some(window) = windows.next(received, Some(TRIP)) {
-                windows.announced(window);
-            }
+            windows.announce(received, Some(TRIP), |_| Ok(()));
             sent *= 2;
         }
         // It brings no more: what was too much is taken back.
         for _ in 0..SETTLED {
             advance(TRIP).await;
             received += u64::from(sent / 2);
-            if let Some(window) = windows.next(received, Some(TRIP)) {
-                windows.announced(window);
-            }
+            windows.announce(received, Some(TRIP), |_| Ok(()));
         }
         assert_eq!(windows.announced, sent / 4 * 3);
     }
@@ -221,8 +316,19 @@ mod tests {
         let mut windows = Windows::new(Unread::default());
         for step in 1..100 {
             advance(MILLISECOND).await;
-            assert_eq!(windows.next(step * 1_000_000, None), None);
+            windows.announce(step * 1_000_000, None, |window| panic!("{window}"));
         }
+    }
+
+    /// What is announced now by windows to which nothing more has come; `None`: nothing.
+    fn said(windows: &mut Windows, is_acknowledged: bool) -> Option<u32> {
+        let mut said = None;
+        let pending = || Err(held_too_much());
+        windows.announce(0, None, |window| {
+            said = Some(window);
+            if is_acknowledged { Ok(()) } else { pending() }
+        });
+        said
     }
 
     #[tokio::test(start_paused = true)]
@@ -230,16 +336,130 @@ mod tests {
         let unread = Unread::default();
         let mut windows = Windows::new(unread.clone());
         unread.add(MOST_UNREAD);
-        assert_eq!(windows.next(0, None), None);
+        assert_eq!(said(&mut windows, true), None);
         unread.add(1);
-        assert_eq!(windows.next(0, None), Some(CROWDED_WINDOW));
-        // It is said until the peer was told.
-        assert_eq!(windows.next(0, None), Some(CROWDED_WINDOW));
-        windows.announced(CROWDED_WINDOW);
+        // It is said until the peer can be told.
+        assert_eq!(said(&mut windows, false), Some(CROWDED_WINDOW));
+        assert_eq!(said(&mut windows, true), Some(CROWDED_WINDOW));
         unread.take(MOST_UNREAD / 2);
-        assert_eq!(windows.next(0, None), None, "not yet");
+        assert_eq!(said(&mut windows, true), None, "not yet");
         unread.take(1);
-        assert_eq!(windows.next(0, None), Some(STREAM_WINDOW));
+        assert_eq!(said(&mut windows, true), Some(STREAM_WINDOW));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn links_of_one_account_have_less_when_others_of_it_hold_much() {
+        let total = UnreadTotal::default();
+        let (full, other) = (Unread::within(total.clone()), Unread::within(total));
+        let mut windows = Windows::new(other);
+        full.add(MOST_UNREAD_TOGETHER / 2 + 1);
+        assert_eq!(said(&mut windows, true), Some(CROWDED_WINDOW));
+        full.take(MOST_UNREAD_TOGETHER / 4 + 1);
+        assert_eq!(said(&mut windows, true), Some(STREAM_WINDOW));
+    }
+
+    #[test]
+    fn what_a_stream_may_hold_falls_to_nothing() {
+        const MOST: usize = 1 << 20;
+        let unread = Unread::within(UnreadTotal::up_to(MOST));
+        unread.add(MOST);
+        assert!(unread.admits(usize::MAX));
+        for (more, share) in [
+            (1, CROWDED_WINDOW),
+            (MOST / 2, CROWDED_WINDOW / 2),
+            (MOST / 2, 0),
+        ] {
+            unread.add(more);
+            let share = share as usize;
+            assert!(unread.admits(share.saturating_sub(1)), "{share}");
+            assert!(!unread.admits(share + 1), "{share}");
+        }
+        unread.add(10 * MOST);
+        assert!(unread.admits(0) && !unread.admits(1));
+        unread.take(11 * MOST + 1);
+        assert!(unread.admits(usize::MAX));
+    }
+
+    /// What a client answers to a request: [`SIZE`] bytes, or as much of them as is taken.
+    async fn answer(incoming: Incoming) {
+        let mut body = Full::new(Bytes::from(vec![0; SIZE]));
+        let _ = incoming.1.send(Response::new(&mut body)).await;
+    }
+
+    const SIZE: usize = 512 * 1024;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_whose_reader_is_slow_is_reset_when_too_much_lies_unread_elsewhere() {
+        const MOST: usize = 1 << 20;
+        let together = UnreadTotal::up_to(MOST);
+        let (near, far) = duplex(1 << 16);
+        let mut tasks = JoinSet::new();
+        let (requests, client) = tokio::join!(
+            async {
+                let opened = server_end(far, together.clone()).await;
+                let (requests, calling) = opened.unwrap();
+                tasks.spawn(async { drop(calling.await) });
+                requests
+            },
+            client_end(near, UnreadTotal::default())
+        );
+        let mut client = client.unwrap();
+        tasks.spawn(async move {
+            let mut answers = JoinSet::new();
+            while let Ok(Some(incoming)) = client.accept().await {
+                answers.spawn(answer(incoming));
+            }
+        });
+        let elsewhere = Unread::within(together.clone());
+        elsewhere.add(MOST / 2 * 3);
+        let ask = async || {
+            let request = Request::get("https://app.test/").body(()).unwrap();
+            let (answer, _) = requests.raw().send_request(request, true).unwrap();
+            requests.body(answer.await.unwrap().into_body(), None)
+        };
+
+        let slow = ask().await;
+        let ahead = slow.ahead();
+        tasks.spawn(async { match ahead.drive().await {} });
+        let quick = ask().await.collect().await.unwrap().to_bytes();
+        assert_eq!(quick.len(), SIZE);
+        // Until nothing happens any more.
+        tokio::time::sleep(MILLISECOND).await;
+        assert_eq!(together.bytes(), MOST / 2 * 3, "its memory is given back");
+        let broken = slow.collect().await.unwrap_err();
+        assert_eq!(broken.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
+
+        elsewhere.take(MOST / 2 * 3);
+        let slow = ask().await;
+        tokio::time::sleep(MILLISECOND).await;
+        assert_eq!(slow.collect().await.unwrap().to_bytes().len(), SIZE);
+        assert_eq!(together.bytes(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_answers_to_pings_do_not_make_a_link_longer() {
+        let window = after(MOST_ROUND_TRIP * 4, 1000, 20_000).await;
+        assert_eq!(window, after(MOST_ROUND_TRIP, 1000, 20_000).await);
+        // 1 MB/s for 1 s, and half of that.
+        assert_eq!(window, 12 * GRAIN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn settings_that_are_not_acknowledged_in_time_end_it() {
+        let (unread, pending) = (Unread::default(), |_| Err(held_too_much()));
+        let mut windows = Windows::new(unread.clone());
+        unread.add(MOST_UNREAD + 1);
+        assert!(windows.announce(0, None, pending), "it has time");
+        advance(SETTINGS_LIMIT).await;
+        assert!(!windows.announce(0, None, pending));
+        // The last moment is early enough; what was announced by then has its own time.
+        assert!(windows.announce(0, None, |_| Ok(())));
+        advance(SETTINGS_LIMIT - MILLISECOND).await;
+        assert_eq!(said(&mut windows, true), None);
+        advance(MILLISECOND).await;
+        assert_eq!(said(&mut windows, true), Some(CROWDED_WINDOW), "once more");
+        advance(SETTINGS_LIMIT * 2).await;
+        assert_eq!(said(&mut windows, true), None, "and not for ever");
     }
 
     /// A pipe on which every byte is under way for so long.
@@ -273,11 +493,11 @@ mod tests {
         let (near, far) = pipe(&mut tasks, 25 * MILLISECOND);
         let (opened, client) = tokio::join!(
             async {
-                let (requests, calling) = server_end(far).await.unwrap();
+                let (requests, calling) = server_end(far, UnreadTotal::default()).await.unwrap();
                 tasks.spawn(async { drop(calling.await) });
                 requests
             },
-            client_end(near)
+            client_end(near, UnreadTotal::default())
         );
         let mut client = client.unwrap();
         let answering = async {

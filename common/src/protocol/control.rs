@@ -7,16 +7,21 @@
 use std::future::poll_fn;
 use std::marker::PhantomData;
 
-use bytes::{Buf, Bytes, BytesMut};
-use h2::{RecvStream, SendStream};
+use bytes::Bytes;
+use h2::SendStream;
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::task::coop::consume_budget;
 
 use super::resume::Proof;
+use super::words;
 use crate::id::{SessionId, TunnelId, VisitorId};
-use crate::link::body::send_chunk;
+use crate::link::body::{Ahead, LinkBody, send_chunk};
+use crate::printable::cut;
 use crate::secret::Secret;
+use crate::splitter::Splitter;
 
 /// Longest line, newline included: 64 KiB.
 pub const MAX_LINE: usize = 64 * 1024;
@@ -94,11 +99,17 @@ pub enum ServerMessage {
         /// The session's id, for logs on both sides.
         session: SessionId,
         /// Version of the server program.
+        #[serde(deserialize_with = "words::word::<_, 64>")]
         version: String,
         /// Whose token it was; `anonymous` without one.
+        #[serde(deserialize_with = "words::word::<_, 64>")]
         account: String,
         /// Where the server is, in its operator's word: `fra1`. Most say nothing.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "words::optional_word::<_, 32>"
+        )]
         region: Option<String>,
         /// The secret with which the client can come back to the session, see
         /// [`resume`](super::resume). A link that joins gets none: the last one stays good.
@@ -110,6 +121,7 @@ pub enum ServerMessage {
         /// The id of the `bind`.
         id: TunnelId,
         /// Where visitors go, `https://NAME.tunnel.example.com`.
+        #[serde(deserialize_with = "words::web_url")]
         url: String,
     },
     /// Answer to `bind`: no.
@@ -119,6 +131,7 @@ pub enum ServerMessage {
         /// Why, for programs.
         code: RefusalCode,
         /// Why, and what to do, for people.
+        #[serde(with = "words::message")]
         message: String,
     },
     /// The server takes a name back that was `bound`: the account may not have it any more. No new requests
@@ -129,6 +142,7 @@ pub enum ServerMessage {
         /// Why, for programs.
         code: RefusalCode,
         /// Why, and what to do, for people.
+        #[serde(with = "words::message")]
         message: String,
     },
     /// The server is about to stop, or wants this link replaced: the client opens another one now.
@@ -148,6 +162,7 @@ pub enum ServerMessage {
         /// Why, for programs.
         code: StopCode,
         /// Why, and what to do, for people.
+        #[serde(with = "words::message")]
         message: String,
     },
     /// A message of a newer version.
@@ -275,26 +290,37 @@ pub enum ControlError {
     #[error("the peer sent a control line of more than {MAX_LINE} bytes")]
     LineTooLong,
     /// A line is not a message.
-    #[error("the peer sent a control line that is not a message")]
+    #[error(
+        "the peer sent a control line that is not a message: {}",
+        cut(&.0.to_string(), 200)
+    )]
     Malformed(#[from] serde_json::Error),
+    /// A message that may not be said now.
+    #[error("the peer {0}")]
+    Forbidden(&'static str),
 }
 
 /// Reads messages of type `M` from one direction of the control stream.
 #[derive(Debug)]
 pub struct Reader<M> {
-    stream: RecvStream,
-    buffer: BytesMut,
+    body: LinkBody,
+    lines: Splitter,
     messages: PhantomData<fn() -> M>,
 }
 
 impl<M: DeserializeOwned> Reader<M> {
-    /// Reads from `stream`.
-    pub fn new(stream: RecvStream) -> Self {
+    /// Reads from `body`.
+    pub fn new(body: LinkBody) -> Self {
         Self {
-            stream,
-            buffer: BytesMut::new(),
+            body,
+            lines: Splitter::new(b"\n"),
             messages: PhantomData,
         }
+    }
+
+    /// The driver of what is still to come, for whoever does other things between two messages.
+    pub fn ahead(&self) -> Ahead {
+        self.body.ahead()
     }
 
     /// The next message; `None` when the peer has ended its direction.
@@ -302,22 +328,27 @@ impl<M: DeserializeOwned> Reader<M> {
     /// Cancel safety: safe, what has been read stays in the buffer.
     pub async fn next(&mut self) -> Result<Option<M>, ControlError> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line = self.buffer.split_to(end);
-                self.buffer.advance(1);
+            // Lines may come by the byte, or have nothing in them: others of this thread want their turn.
+            consume_budget().await;
+            if let Some(line) = self.lines.next_part() {
+                if line.len() >= MAX_LINE {
+                    return Err(ControlError::LineTooLong);
+                }
                 if line.trim_ascii().is_empty() {
                     continue;
                 }
                 return Ok(Some(serde_json::from_slice(&line)?));
             }
-            if self.buffer.len() >= MAX_LINE {
+            if self.lines.len() >= MAX_LINE {
                 return Err(ControlError::LineTooLong);
             }
-            let Some(chunk) = self.stream.data().await.transpose()? else {
+            let Some(frame) = self.body.frame().await.transpose()? else {
                 return Ok(None);
             };
-            self.buffer.extend_from_slice(&chunk);
-            self.stream.flow_control().release_capacity(chunk.len())?;
+            // Trailers say nothing here.
+            if let Some(chunk) = frame.data_ref() {
+                self.lines.push(chunk);
+            }
         }
     }
 }
@@ -329,11 +360,8 @@ impl<M> Reader<M> {
     /// Cancel safety: safe.
     pub async fn ended(&mut self) -> bool {
         loop {
-            match self.stream.data().await {
-                Some(Ok(chunk)) => {
-                    // Fails only for a stream that is over.
-                    let _ = self.stream.flow_control().release_capacity(chunk.len());
-                }
+            match self.body.frame().await {
+                Some(Ok(_)) => {}
                 Some(Err(error)) => return error.is_reset(),
                 None => return true,
             }
@@ -412,6 +440,73 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn words_of_a_hostile_server_are_refused_at_the_door() {
+        let welcome = |field: &str, value: &str| {
+            let mut message = serde_json::json!({
+                "t": "welcome", "session": "cbf04a22-7fd5-4502-820f-cdb790525f3c",
+                "version": "0.1.0", "account": "ann", "region": "fra1",
+            });
+            message[field] = value.into();
+            serde_json::from_value::<ServerMessage>(message)
+        };
+        for field in ["version", "account", "region"] {
+            welcome(field, "née").unwrap();
+            for odd in ["\x1b]0;owned\x07", "a\nb", "\u{202e}", &"x".repeat(65)] {
+                welcome(field, odd).unwrap_err();
+            }
+        }
+        let bound = |url: &str| {
+            let message = serde_json::json!({"t": "bound", "id": 1, "url": url});
+            serde_json::from_value::<ServerMessage>(message)
+        };
+        for url in [
+            "https://a.test",
+            "http://a.localhost:8080",
+            "https://a.test:8443/",
+        ] {
+            bound(url).unwrap();
+        }
+        for url in [
+            "file:///etc/passwd",
+            "vscode://a.test",
+            "javascript:alert(1)",
+            "https:///path",
+            "https://a.test\n",
+            "https://ann@a.test",
+            "a.test",
+            "",
+        ] {
+            bound(url).unwrap_err();
+        }
+        let stop = |message: &str| {
+            let message = serde_json::json!({"t": "stop", "code": "replaced", "message": message});
+            serde_json::from_value::<ServerMessage>(message)
+        };
+        stop(&"é".repeat(1000)).unwrap();
+        stop(&"é".repeat(1001)).unwrap_err();
+        stop("\x1b[2J").unwrap_err();
+    }
+
+    #[test]
+    fn our_own_messages_are_short_enough_to_be_read() {
+        for message in ["\0".repeat(60_000), "𝕏".repeat(60_000), "why".to_owned()] {
+            let refused = ServerMessage::Refused {
+                id: TunnelId(1),
+                code: RefusalCode::NameForbidden,
+                message,
+            };
+            let line = serde_json::to_vec(&refused).unwrap();
+            assert!(line.len() < MAX_LINE, "{}", line.len());
+            let read = serde_json::from_slice::<ServerMessage>(&line);
+            if let ServerMessage::Refused { message, .. } = &refused
+                && message == "why"
+            {
+                assert_eq!(read.unwrap(), refused);
+            }
+        }
     }
 
     #[test]

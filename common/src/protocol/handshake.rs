@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{LINK_PATH, VERSION};
+use super::{LINK_PATH, VERSION, words};
 use crate::secret::Secret;
 
 /// The token of the upgrade.
@@ -129,11 +129,17 @@ pub struct Problem {
     /// The HTTP status once more, for whoever sees only the body.
     pub status: u16,
     /// Stable name of the refusal, see the constants of this type.
+    #[serde(deserialize_with = "words::word::<_, 64>")]
     pub code: String,
     /// What happened, one line.
+    #[serde(with = "words::message")]
     pub title: String,
     /// What to do about it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        with = "words::message"
+    )]
     pub detail: String,
 }
 

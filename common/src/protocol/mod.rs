@@ -16,6 +16,7 @@ pub mod control;
 pub mod handshake;
 pub mod resume;
 pub mod stream;
+mod words;
 
 /// The ALPN protocol that tells links from visitors on one port.
 pub const ALPN: &[u8] = b"ngrnotok/1";

@@ -16,7 +16,7 @@ use ngrnotok_common::link::open::in_words;
 use ngrnotok_common::link::ping::Pace;
 use ngrnotok_common::link::serving::{Reply, Serving};
 use ngrnotok_common::socket::Socket;
-use ngrnotok_common::splice::{StreamEnd, splice};
+use ngrnotok_common::splice::{Receiving, StreamEnd, splice};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::debug;
@@ -219,6 +219,7 @@ fn exchange(
                 let (Ok(send), Some(receive)) = (reply.begin(head, false), receive) else {
                     return;
                 };
+                let receive = Receiving::new(receive, reply.unread());
                 let visitor = VisitorEnd::new(StreamEnd::new(send, receive));
                 if let Err(error) = splice(visitor, link).await {
                     debug!(%error, "an upgraded stream broke");

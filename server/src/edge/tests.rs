@@ -14,6 +14,7 @@ use ngrnotok_common::id::{SessionId, TunnelId};
 use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::link::open::{client_end, server_end};
 use ngrnotok_common::link::serving::Reply;
+use ngrnotok_common::link::windows::UnreadTotal;
 use ngrnotok_common::protocol::stream::SWITCHED;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::Semaphore;
@@ -53,9 +54,9 @@ impl Stage {
     {
         let tasks = TaskTracker::new();
         let (near, far) = duplex(1024 * 1024);
-        let (requests, link) = server_end(far).await.unwrap();
+        let (requests, link) = server_end(far, UnreadTotal::default()).await.unwrap();
         tasks.spawn(async { drop(link.await) });
-        let mut client = client_end(near).await.unwrap();
+        let mut client = client_end(near, UnreadTotal::default()).await.unwrap();
         let apps = tasks.clone();
         tasks.spawn(async move {
             while let Ok(Some((request, reply))) = client.accept().await {

@@ -1,9 +1,11 @@
 //! The server's part of the control conversation: one for each link.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use ngrnotok_common::hostname::{InvalidName, Name};
 use ngrnotok_common::id::TunnelId;
+use ngrnotok_common::printable;
 use ngrnotok_common::protocol::control::{
     ClientMessage, ControlError, Reader, RefusalCode, ServerMessage, StopCode, Writer,
 };
@@ -11,8 +13,9 @@ use thiserror::Error;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use super::Gate;
+use super::pace::PacedReader;
 use super::sessions::{BindError, Lost, Opened};
+use super::{Gate, Log};
 use crate::auth::Forbidden;
 use crate::names::NameRefused;
 use crate::urls::Scheme;
@@ -30,17 +33,35 @@ pub(super) enum End {
     Stopped,
 }
 
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClientLeft => "the client left",
+            Self::ClientRetired => "the client has another link",
+            Self::Replaced => "another link has taken its place",
+            Self::Stopped => "the server stops",
+        })
+    }
+}
+
 /// Talks with the client on one link until it leaves, breaks off, is replaced, or the server stops.
 pub(super) async fn converse(
     gate: &Gate,
     session: &Opened,
-    mut reader: Reader<ClientMessage>,
+    log: &Log<'_>,
+    reader: Reader<ClientMessage>,
     writer: &mut Writer<ServerMessage>,
 ) -> Result<End, ControlError> {
-    let ended = talk(gate, session, &mut reader, writer).await;
+    // What a client says while we answer it is taken off the link and counted.
+    let ahead = reader.ahead();
+    let mut reader = PacedReader::new(reader);
+    let ended = tokio::select! {
+        ended = talk(gate, session, log, &mut reader, writer) => ended,
+        never = ahead.drive() => match never {},
+    };
     // Its goodbye may wait behind what we were still answering when it left.
     if let Err(ControlError::Link(_)) = ended {
-        while let Ok(Some(message)) = reader.next().await {
+        while let Ok(Some(message)) = reader.unpaced().next().await {
             if message == ClientMessage::Bye {
                 session.leave();
                 return Ok(End::ClientLeft);
@@ -53,7 +74,8 @@ pub(super) async fn converse(
 async fn talk(
     gate: &Gate,
     session: &Opened,
-    reader: &mut Reader<ClientMessage>,
+    log: &Log<'_>,
+    reader: &mut PacedReader,
     writer: &mut Writer<ServerMessage>,
 ) -> Result<End, ControlError> {
     let link = session.link();
@@ -68,13 +90,23 @@ async fn talk(
         }
     };
     tokio::pin!(drain);
+    let mut told_to_slow_down = false;
     loop {
+        if reader.was_slowed && !told_to_slow_down {
+            told_to_slow_down = true;
+            if log.admits() {
+                warn!(session = %log.session, "the client says too much; it is listened to more slowly");
+            }
+        }
         tokio::select! {
             message = reader.next() => match message? {
+                Some(ClientMessage::Bind { id, .. }) if bound.contains_key(&id) => {
+                    return Err(ControlError::Forbidden("asked for two names with one id"));
+                }
                 Some(ClientMessage::Bind { id, kind, name, pool }) => {
                     let wanted = Wanted { id, kind, pool };
                     // Boxed, because what a name may need, DNS too, is large, and it is asked once.
-                    let answer = Box::pin(bind(gate, session, &mut bound, wanted, &name));
+                    let answer = Box::pin(bind(gate, session, log, &mut bound, wanted, &name));
                     if let Some(answer) = answer.await {
                         writer.send(&answer).await?;
                     }
@@ -86,7 +118,9 @@ async fn talk(
                 }
                 Some(ClientMessage::Unbind { id }) => {
                     if let Some(name) = bound.remove(&id) {
-                        info!(session = %session.session.session().id(), %name, "name given back");
+                        if log.admits() {
+                            info!(session = %log.session, %name, "name given back");
+                        }
                         session.keep(|held| *held != name);
                     }
                 }
@@ -122,7 +156,7 @@ async fn talk(
                 writer.send(&stop).await?;
                 // What has not left yet would be dropped with the stream, so the client ends it.
                 tokio::select! {
-                    _ = reader.ended() => return Ok(End::Replaced),
+                    _ = reader.unpaced().ended() => return Ok(End::Replaced),
                     () = gate.stop.cancelled() => return Ok(End::Stopped),
                 }
             }
@@ -142,6 +176,7 @@ struct Wanted {
 async fn bind(
     gate: &Gate,
     session: &Opened,
+    log: &Log<'_>,
     bound: &mut HashMap<TunnelId, Name>,
     wanted: Wanted,
     name: &str,
@@ -149,8 +184,8 @@ async fn bind(
     let id = wanted.id;
     let refused = |code, message: String| Some(ServerMessage::Refused { id, code, message });
     if wanted.kind != "http" {
-        let kind = wanted.kind;
-        let message = format!("this server has no tunnels of the kind {kind:?}, only http");
+        let kind = printable::word(&wanted.kind);
+        let message = format!("this server has no tunnels of the kind {kind}, only http");
         return refused(RefusalCode::KindUnsupported, message);
     }
     let name = match parse(name, &gate.urls.domain) {
@@ -164,11 +199,14 @@ async fn bind(
     let url = gate.urls.of(&name);
     match claim(gate, session, wanted, &name).await {
         Ok(()) => {
-            info!(session = %session.session.session().id(), url, "name bound");
+            if log.admits() {
+                info!(session = %log.session, url, "name bound");
+            }
             if gate.urls.scheme == Scheme::Https
                 && !gate.urls.tls_by_proxy
                 && name.is_host()
                 && !gate.identities.covers(name.as_str())
+                && log.admits()
             {
                 warn!(%name, "no certificate is good for this host, so visitors are warned; give one with --cert and --key");
             }
@@ -177,12 +215,14 @@ async fn bind(
         }
         Err(refusal) => {
             if let Refusal::Name(NameRefused::Unavailable(error)) = &refusal {
-                error!(
-                    error = error as &dyn std::error::Error,
-                    "names cannot be looked up"
-                );
-            } else {
-                info!(session = %session.session.session().id(), %name, %refusal, "name refused");
+                if log.admits() {
+                    error!(
+                        error = error as &dyn std::error::Error,
+                        "names cannot be looked up"
+                    );
+                }
+            } else if log.admits() {
+                info!(session = %log.session, %name, %refusal, "name refused");
             }
             refused(refusal.code()?, refusal.to_string())
         }

@@ -17,7 +17,6 @@ use ngrnotok_common::protocol::handshake::{
     LinkRequest, NotALink, PTTH, Problem, switching_protocols,
 };
 use ngrnotok_common::protocol::resume::ChannelBinding;
-use ngrnotok_common::rewound::Rewound;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 use tracing::error;
@@ -42,7 +41,7 @@ pub(super) async fn admit<S>(
     stream: TlsStream<S>,
     peer: SocketAddr,
     auth: &Auth,
-) -> Result<(Rewound<TlsStream<S>>, ChannelBinding, Admitted), GateError>
+) -> Result<(TlsStream<S>, ChannelBinding, Admitted), GateError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -56,6 +55,8 @@ where
     });
     http1::Builder::new()
         .max_buf_size(BUFFER)
+        // Nothing is read while the answer is on its way, so what came behind the request came before it.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await?;
@@ -67,9 +68,12 @@ where
         .await?
         .downcast::<TokioIo<TlsStream<S>>>()
         .expect("the connection is the one we put in");
-    // A client may send its SETTINGS before it has seen ours (RFC 9113 §3.4).
-    let stream = Rewound::new(parts.read_buf, parts.io.into_inner());
-    Ok((stream, binding, admitted))
+    if !parts.read_buf.is_empty() {
+        return Err(GateError::Protocol(
+            "sent more than its request before it had an answer",
+        ));
+    }
+    Ok((parts.io.into_inner(), binding, admitted))
 }
 
 type Outcome = Result<(Admitted, OnUpgrade), Problem>;

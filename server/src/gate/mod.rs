@@ -4,6 +4,8 @@
 
 mod control;
 mod handshake;
+mod pace;
+mod payer;
 mod sessions;
 
 use std::future::pending;
@@ -14,10 +16,13 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use ngrnotok_certs::Identities;
+use ngrnotok_common::id::SessionId;
+use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::link::calling::Requests;
 use ngrnotok_common::link::io::ReadAhead;
 use ngrnotok_common::link::open::{LinkError, server_end};
 use ngrnotok_common::link::settings::OPEN_LIMIT;
+use ngrnotok_common::printable;
 use ngrnotok_common::protocol::control::{
     ClientMessage, ControlError, Naming, Reader, Resume, ServerMessage, StopCode, Writer,
 };
@@ -33,6 +38,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::field::display;
 use tracing::{debug, info};
 
+use self::payer::{LogLines, Payer, UnreadTotals};
 use self::sessions::Unopened;
 pub use self::sessions::{Keeping, Sessions};
 use crate::auth::{Auth, Stop};
@@ -70,6 +76,15 @@ pub struct Gate {
     pub most_requests: u32,
     /// A link of this age is to be replaced.
     pub oldest_link: Duration,
+    /// What the clients of one owner have in common.
+    pub owners: Owners,
+}
+
+/// What the clients of one account, or of one address without a token, have in common.
+#[derive(Debug, Default)]
+pub struct Owners {
+    unread: UnreadTotals,
+    lines: LogLines,
 }
 
 /// Why a client did not get as far as a session, or why its session ended.
@@ -121,7 +136,10 @@ impl Gate {
         if let Err(error) = self.serve(here, hello, peer).await {
             match &error {
                 // The operator wants to see who is turned away; strangers' noise is not for the log.
-                GateError::Refused(problem) if problem.code != Problem::TOO_MANY_FAILURES => {
+                GateError::Refused(problem)
+                    if problem.code != Problem::TOO_MANY_FAILURES
+                        && self.owners.lines.admits(&Payer::stranger(peer.ip())) =>
+                {
                     info!(%peer, %error, "link refused");
                 }
                 _ => debug!(%peer, %error, "link ended"),
@@ -151,6 +169,7 @@ impl Gate {
             upgrade_bodies,
             visitors,
             binding,
+            payer,
             admitted,
         } = Box::pin(self.greet(hello, peer)).await?;
         let handshake::Admitted { grant, user_agent } = admitted;
@@ -180,7 +199,19 @@ impl Gate {
         session.session().tell_naming(visitors);
         let (id, grant) = (session.session().id(), session.grant());
         let (account, token) = (grant.account(), grant.token().map(display));
-        info!(session = %id, %account, token, %peer, agent = user_agent, version, os, resumed = opened.resumed, "link open");
+        let log = Log {
+            lines: &self.owners.lines,
+            payer,
+            session: id,
+        };
+        if log.admits() {
+            let (agent, version, os) = (
+                printable::word(&user_agent),
+                printable::word(&version),
+                printable::word(&os),
+            );
+            info!(session = %id, %account, token, %peer, %agent, %version, %os, resumed = opened.resumed, "link open");
+        }
         // Nothing of it is needed while the link lives.
         drop((user_agent, version, os, resume));
         let welcome = ServerMessage::Welcome {
@@ -193,7 +224,7 @@ impl Gate {
         let conversation = async {
             writer.send(&welcome).await?;
             drop(welcome);
-            control::converse(self, &opened, reader, &mut writer).await
+            control::converse(self, &opened, &log, reader, &mut writer).await
         };
         let ended = tokio::select! {
             ended = conversation => ended,
@@ -211,18 +242,17 @@ impl Gate {
         // closes the link.
         drop((opened, writer));
         let _open = matches!(ended, Ok(End::ClientLeft)).then_some(open);
-        match &ended {
-            Ok(why) => info!(session = %id, ?why, "link ended"),
-            Err(ControlError::Link(_)) => {
-                // The link itself knows better why it broke.
-                let why = timeout(FAREWELL, &mut link).await;
-                let why = match why {
-                    Ok(Ok(Err(error))) => error.to_string(),
-                    _ => "the client closed the link".to_owned(),
-                };
-                info!(session = %id, why, "link ended");
-            }
-            Err(error) => info!(session = %id, %error, "link ended"),
+        let why = match &ended {
+            Ok(why) => why.to_string(),
+            // The link itself knows better why it broke.
+            Err(ControlError::Link(_)) => match timeout(FAREWELL, &mut link).await {
+                Ok(Ok(Err(error))) => error.to_string(),
+                _ => "the client closed the link".to_owned(),
+            },
+            Err(error) => error.to_string(),
+        };
+        if log.admits() {
+            info!(session = %id, why, "link ended");
         }
         match ended {
             // A WebSocket on an old link may go on for days.
@@ -255,7 +285,8 @@ impl Gate {
             opened = timeout(OPEN_LIMIT, opening) => opened??,
             () = self.stop.cancelled() => return Err(GateError::Protocol("came while the server stops")),
         };
-        let (requests, mut end) = server_end(stream).await?;
+        let payer = Payer::of(&admitted.grant, peer.ip());
+        let (requests, mut end) = server_end(stream, self.owners.unread.of(&payer)).await?;
         let retired = CancellationToken::new();
         let replaced = retired.clone();
         let link: LinkTask = AbortOnDropHandle::new(self.tasks.spawn(async move {
@@ -295,6 +326,7 @@ impl Gate {
             upgrade_bodies,
             visitors,
             binding,
+            payer,
             admitted,
         })
     }
@@ -340,7 +372,22 @@ struct Greeted {
     upgrade_bodies: bool,
     visitors: Option<Naming>,
     binding: ChannelBinding,
+    payer: Payer,
     admitted: handshake::Admitted,
+}
+
+/// What the log may tell of one link.
+struct Log<'a> {
+    lines: &'a LogLines,
+    payer: Payer,
+    session: SessionId,
+}
+
+impl Log<'_> {
+    /// Whether another line may be written. If not, it has been said that some are left out.
+    fn admits(&self) -> bool {
+        self.lines.admits(&self.payer)
+    }
 }
 
 /// What drives a link; dropping it ends the link.
@@ -379,5 +426,6 @@ async fn open_control(
     if answer.status() != StatusCode::OK {
         return Err(GateError::Protocol("refused the control stream"));
     }
-    Ok((Reader::new(answer.into_body()), Writer::new(stream)))
+    let body = LinkBody::new(answer.into_body(), requests.unread());
+    Ok((Reader::new(body), Writer::new(stream)))
 }

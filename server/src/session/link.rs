@@ -19,7 +19,7 @@ use ngrnotok_common::link::open::in_words;
 use ngrnotok_common::prefix::Prefix;
 use ngrnotok_common::protocol::cause::{Cause, Limit, LimitName};
 use ngrnotok_common::protocol::stream::SWITCHED;
-use ngrnotok_common::splice::StreamEnd;
+use ngrnotok_common::splice::{Receiving, StreamEnd};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::debug;
@@ -234,9 +234,11 @@ impl Link {
             None => upload.await?,
         };
         let (head, received) = answer.into_parts();
+        let received = Receiving::new(received, self.requests.unread().clone());
+        let end = StreamEnd::new(stream, received);
         Ok(Switch::Agreed(
             Response::from_parts(head, ()),
-            PacedEnd::new(StreamEnd::new(stream, received).keeping(slot), None),
+            PacedEnd::new(end.keeping(slot), None),
         ))
     }
 

@@ -20,6 +20,7 @@ use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::link::calling::{Requests, exchange};
 use ngrnotok_common::link::open::{client_end, server_end};
 use ngrnotok_common::link::serving::Reply;
+use ngrnotok_common::link::windows::UnreadTotal;
 use ngrnotok_server::edge::{self, Edge, Handover, HttpMode};
 use ngrnotok_server::registry::{Claim, Registry, Route, Terms};
 use ngrnotok_server::session::{Arrival, Caps, Count, Limits, Link, Session, ShardId};
@@ -151,10 +152,10 @@ const MIB: Bytes = Bytes::from_static(&[b'0'; 1024 * 1024]);
 /// A link in memory, whose far end reads each request and answers with `body`.
 async fn link(body: Bytes, tasks: &TaskTracker) -> anyhow::Result<Requests> {
     let (near, far) = tokio::io::duplex(SOCKET);
-    let (requests, calling) = server_end(near).await?;
+    let (requests, calling) = server_end(near, UnreadTotal::default()).await?;
     // What it says first leaves when it is driven.
     tasks.spawn(async { drop(calling.await) });
-    let mut serving = client_end(far).await?;
+    let mut serving = client_end(far, UnreadTotal::default()).await?;
     let answers = tasks.clone();
     tasks.spawn(async move {
         while let Ok(Some((request, reply))) = serving.accept().await {
