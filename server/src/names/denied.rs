@@ -47,12 +47,53 @@ impl Denied {
         }
     }
 
-    /// Which of them a name is, or looks like.
+    /// Which of them a name is, or looks like. Of the [`TRUSTED`] words, one that it has in it, too.
     pub(super) fn find(&self, name: &str) -> Option<&str> {
+        if HONEST.contains(&name) {
+            return None;
+        }
         let drawn = drawn(name);
         let mut words = self.words.iter().map(|word| &**word);
-        words.find(|word| name == *word || looks_like(&drawn, word))
+        words.find(|word| {
+            let is_trusted = TRUSTED.contains(word);
+            name == *word || looks_like(&drawn, word) || is_trusted && speaks_of(name, word)
+        })
     }
+}
+
+/// Words in whose name people give something away. Names are denied that have one of them between hyphens
+/// (`secure-login`) or numbered (`www1`). It is not so with the others: `my-api` and `auth-service` are honest.
+const TRUSTED: [&str; 13] = [
+    "www",
+    "account",
+    "accounts",
+    "admin",
+    "administrator",
+    "login",
+    "logout",
+    "official",
+    "password",
+    "secure",
+    "signin",
+    "signup",
+    "webmail",
+];
+
+/// What looks like a denied word and is a word of its own.
+const HONEST: [&str; 1] = ["mall"];
+
+/// Whether a word, perhaps with a number behind it, is between hyphens of a name; its own parts may be, too.
+fn speaks_of(name: &str, word: &str) -> bool {
+    let parts: Vec<&str> = name.split('-').collect();
+    (0..parts.len()).any(|from| {
+        (from + 1..=parts.len()).any(|to| {
+            let part = parts[from..to].concat();
+            let unnumbered = part.trim_end_matches(|sign: char| sign.is_ascii_digit());
+            [&part, unnumbered]
+                .iter()
+                .any(|part| looks_like(&drawn(part), word))
+        })
+    })
 }
 
 /// A name as the eye runs over it: hyphens are overlooked, and two letters may make a third.
@@ -60,7 +101,7 @@ fn drawn(name: &str) -> String {
     name.replace('-', "").replace("rn", "m").replace("vv", "w")
 }
 
-/// Whether something drawn reads like a word, with digits in the places of letters.
+/// Whether something drawn reads like a word, with other signs in the places of letters.
 fn looks_like(drawn: &str, word: &str) -> bool {
     let mut letters = word.bytes().filter(|letter| *letter != b'-');
     drawn
@@ -73,10 +114,12 @@ fn reads_as(sign: u8, letter: u8) -> bool {
     sign == letter
         || match sign {
             b'0' => letter == b'o',
-            b'1' => letter == b'l' || letter == b'i',
+            b'1' | b'i' | b'l' => matches!(letter, b'i' | b'l'),
             b'3' => letter == b'e',
             b'4' => letter == b'a',
             b'5' => letter == b's',
+            b'6' | b'9' | b'q' => letter == b'g',
+            b'8' => letter == b'b',
             _ => false,
         }
 }
@@ -103,6 +146,20 @@ mod tests {
             ("p455w0rd", "password"),
             ("5tatu5", "status"),
             ("mtasts", "mta-sts"),
+            ("admln", "admin"),
+            ("loqin", "login"),
+            ("iogin", "login"),
+            ("1o9in", "login"),
+            ("maii", "mail"),
+            ("www1", "www"),
+            ("www-2", "www"),
+            ("admin42", "admin"),
+            ("admin-panel", "admin"),
+            ("please-sign-in-2", "signin"),
+            ("secure-login", "login"),
+            ("acme-l0gin2-eu", "login"),
+            ("sign-in", "signin"),
+            ("my-password", "password"),
         ] {
             assert_eq!(denied.find(name), Some(word), "{name}");
         }
@@ -119,10 +176,17 @@ mod tests {
             "logic",
             "admins",
             "api2",
+            "auth-service",
+            "catalog-inside",
             "my-api",
+            "my-api2",
+            "apixel",
+            "help-desk",
+            "home-lab",
             "loginx",
+            "blogin",
+            "author-7",
             "modern",
-            "www2",
             "ww",
             "wwww",
             "0",
