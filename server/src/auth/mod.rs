@@ -206,7 +206,7 @@ pub async fn revoke_token(store: &Store, id: TokenId) -> Result<Option<Revoked>,
 }
 
 /// The name of those without a token, which no account may have.
-const ANONYMOUS: &str = "anonymous";
+pub(crate) const ANONYMOUS: &str = "anonymous";
 
 #[cfg(test)]
 mod tests {

@@ -34,7 +34,7 @@ pub use self::hold::Hold;
 use self::hold::Released;
 pub use self::known::Known;
 pub use self::refused::{NameRefused, TimeLeft};
-use crate::auth::Grant;
+use crate::auth::{ANONYMOUS, Grant};
 use crate::store::{NameUse, Store, UnixSeconds};
 
 /// Decides who may have which name. Clones share what they know.
@@ -126,23 +126,28 @@ impl Names {
             None => Default::default(),
         };
         let is_reserved = self.admit_label(grant, name, known.reserved_for.as_deref())?;
+        // What strangers have used is held for nobody: anybody could come as one of them and take it.
+        let used_by_strangers = known
+            .used
+            .as_ref()
+            .is_some_and(|used| &*used.account == ANONYMOUS);
+        let is_free = is_reserved || used_by_strangers;
         let Some(store) = self.store.as_ref().filter(|_| !self.hold.is_zero()) else {
             return Ok(None);
         };
         match known.used {
             Some(used) if used.account == *account && used.until >= now + self.ahead() / 4 => {}
-            Some(used)
-                if used.account != *account && !is_reserved && used.until > now - self.hold =>
-            {
+            Some(used) if used.account != *account && !is_free && used.until > now - self.hold => {
                 return Err(self.held(name, &used, now));
             }
             _ => {
                 let until = now + self.ahead();
-                let lapsed = match is_reserved {
+                let lapsed = match is_free {
                     true => UnixSeconds(i64::MAX),
                     false => now - self.hold,
                 };
-                match store.hold_name(name, account, until, lapsed).await {
+                let held = store.hold_name(name, account, grant.token(), until, lapsed);
+                match held.await {
                     Ok(true) => {}
                     // Somebody was quicker.
                     Ok(false) => {
@@ -470,6 +475,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_strangers_have_used_is_there_for_whoever_logs_in() {
+        let store = Store::in_memory().unwrap();
+        let names = names(&store);
+        let take = async |grant: &Grant| names.take_at(grant, &name("app"), UnixSeconds(0)).await;
+        let anybody = admit(&store, None).await;
+        drop(take(&anybody).await.unwrap());
+        let ann = grant(&store, "ann", &[]).await;
+        drop(take(&ann).await.unwrap());
+        for other in [&anybody, &grant(&store, "bob", &[]).await] {
+            let said = take(other).await.unwrap_err().to_string();
+            assert!(said.contains("is held for it"), "{said}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_use_is_written_ahead_so_that_a_killed_server_holds_it_and_its_client_costs_no_write()
     {
         let store = Store::in_memory().unwrap();
@@ -535,7 +555,7 @@ mod tests {
         ] {
             let until = UnixSeconds(now + until);
             let held = store
-                .hold_name(&name(held), &"ann".into(), until, UnixSeconds(0))
+                .hold_name(&name(held), &"ann".into(), None, until, UnixSeconds(0))
                 .await;
             assert!(held.unwrap());
         }

@@ -33,6 +33,7 @@ const STEPS: &[M<'static>] = &[
     M::up(RULES_OF_TOKENS),
     M::up(KEPT_NAMES),
     M::up(DOMAINS),
+    M::up(HOLDERS),
 ];
 
 /// Times are seconds since 1970; a token's hash is the SHA-256 of its secret part.
@@ -99,6 +100,14 @@ const DOMAINS: &str = "
         added      INTEGER NOT NULL,
         verified   INTEGER
     ) STRICT;
+";
+
+/// By which token a held name was used last: each has a share of its own. NULL for those without a token, and
+/// for what was used before this was written down.
+const HOLDERS: &str = "
+    ALTER TABLE held_names ADD COLUMN token TEXT;
+    DROP INDEX held_names_by_use;
+    CREATE INDEX held_names_by_use ON held_names (account, token, used_until);
 ";
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use ngrnotok_common::hostname::Name;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::{Store, StoreError, UnixSeconds};
+use crate::auth::token::TokenId;
 
 /// What there is to know about a name before somebody binds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,7 +54,8 @@ pub enum Reserving {
     NoAccount,
 }
 
-/// Names that are held for one account: 1000. Whoever uses more of them loses the hold on the oldest.
+/// Names that are held by one token: 1000. Whoever uses more of them loses the hold on the oldest. Not of an
+/// account: a token for some names must not push out what others of its account hold.
 const MOST_HELD: u32 = 1000;
 
 /// Names that are taken for used after a restart: 65,536, some 6 MB for a minute.
@@ -80,7 +82,7 @@ impl Store {
         .await
     }
 
-    /// Holds a name for an account that uses it until then. False if it is held for another one, whose
+    /// Holds a name for an account that uses it until then by this token. False if it is held for another one, whose
     /// last use was after `lapsed`: of two who race, also from two processes, one gets it. On the disk
     /// when this returns.
     ///
@@ -91,27 +93,29 @@ impl Store {
         &self,
         name: &Name,
         account: &Arc<str>,
+        token: Option<TokenId>,
         until: UnixSeconds,
         lapsed: UnixSeconds,
     ) -> Result<bool, StoreError> {
         let (name, account) = (name.to_string(), Arc::clone(account));
+        let token = token.map(|id| id.to_string());
         self.write("hold a name in", move |db| {
             let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let held = transaction
                 .prepare_cached(
-                    "INSERT INTO held_names (name, account, used_until) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (name) DO UPDATE SET account = ?2, used_until = ?3
-                     WHERE account = ?2 OR used_until <= ?4",
+                    "INSERT INTO held_names (name, account, token, used_until) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (name) DO UPDATE SET account = ?2, token = ?3, used_until = ?4
+                     WHERE account = ?2 OR used_until <= ?5",
                 )?
-                .execute(params![name, account, until.0, lapsed.0])?;
+                .execute(params![name, account, token, until.0, lapsed.0])?;
             transaction
                 .prepare_cached(
                     "DELETE FROM held_names WHERE rowid IN (
-                         SELECT rowid FROM held_names WHERE account = ?1
-                         ORDER BY used_until DESC, rowid DESC LIMIT -1 OFFSET ?2
+                         SELECT rowid FROM held_names WHERE account = ?1 AND token IS ?2
+                         ORDER BY used_until DESC, rowid DESC LIMIT -1 OFFSET ?3
                      )",
                 )?
-                .execute(params![account, MOST_HELD])?;
+                .execute(params![account, token, MOST_HELD])?;
             transaction.commit()?;
             Ok(held == 1)
         })
@@ -342,15 +346,27 @@ fn last_use(db: &Connection, name: &str) -> rusqlite::Result<Option<NameUse>> {
 mod tests {
     use super::super::{TokenToAdd, scratch::Scratch};
     use super::*;
+    use crate::auth::token::Token;
 
     fn name(name: &str) -> Name {
         Name::parse(name).unwrap()
     }
 
     async fn hold(store: &Store, wanted: &str, account: &str, until: i64, lapsed: i64) -> bool {
+        hold_by(store, None, wanted, account, until, lapsed).await
+    }
+
+    async fn hold_by(
+        store: &Store,
+        token: Option<TokenId>,
+        wanted: &str,
+        account: &str,
+        until: i64,
+        lapsed: i64,
+    ) -> bool {
         let (account, until, lapsed) = (account.into(), UnixSeconds(until), UnixSeconds(lapsed));
         let held = store
-            .hold_name(&name(wanted), &account, until, lapsed)
+            .hold_name(&name(wanted), &account, token, until, lapsed)
             .await;
         held.unwrap()
     }
@@ -381,7 +397,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_account_holds_a_thousand_names_and_loses_the_oldest() {
+    async fn a_token_holds_a_thousand_names_and_loses_the_oldest() {
         let store = Store::in_memory().unwrap();
         assert!(hold(&store, "bobs", "bob", 0, 0).await);
         for n in 0..i64::from(MOST_HELD) {
@@ -394,6 +410,22 @@ mod tests {
         assert_eq!(left.len(), 1001);
         let has = |name| left.iter().any(|kept| kept.name == name);
         assert!(has("one-more") && has("bobs") && has("n1") && !has("n0"));
+    }
+
+    #[tokio::test]
+    async fn a_token_pushes_out_nothing_that_others_of_its_account_hold() {
+        let store = Store::in_memory().unwrap();
+        let [(some, ..), (other, ..)] = [(); 2].map(|()| Token::generate());
+        assert!(hold_by(&store, Some(other), "others", "ann", 0, 0).await);
+        assert!(hold(&store, "nobodys", "ann", 0, 0).await);
+        for n in 0..=MOST_HELD {
+            let name = format!("ann-{n}");
+            assert!(hold_by(&store, Some(some), &name, "ann", 1, 0).await);
+        }
+        let left = store.list_names().await.unwrap();
+        assert_eq!(left.len(), 1002);
+        let has = |name| left.iter().any(|kept| kept.name == name);
+        assert!(has("others") && has("nobodys") && has("ann-1000") && !has("ann-0"));
     }
 
     #[tokio::test]
