@@ -1,13 +1,14 @@
 //! What a client needs to come back to its session after a loss: in memory while it runs, and in a file, so
 //! that a client that was killed has its names again at once when it is restarted.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
+use ngrnotok_common::files;
 use ngrnotok_common::hostname::Name;
 use ngrnotok_common::id::SessionId;
 use ngrnotok_common::protocol::control::Resume;
@@ -158,17 +159,8 @@ struct Line {
 
 impl Kept {
     fn open(folder: &Path, path: PathBuf) -> io::Result<(Self, Option<Right>)> {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        {
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        }
-        builder.create(folder)?;
-        let mut file = options.open(&path)?;
+        files::private_folder(folder)?;
+        let mut file = files::private_options().read(true).open(&path)?;
         file.try_lock()?;
         let mut text = Vec::new();
         (&mut file).take(4096).read_to_end(&mut text)?;
@@ -178,6 +170,9 @@ impl Kept {
             turn: u64::from_str_radix(&line.turn, 16).unwrap_or(0),
         });
         if right.is_none() {
+            if !text.is_empty() {
+                warn!(file = %path.display(), "it is broken, so an earlier session is not taken up again");
+            }
             // What is not ours could be longer than a line and stand behind the next one.
             file.set_len(0)?;
         }

@@ -57,12 +57,12 @@ fn program() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Some(Command::Status(words)) => {
-            block_on(async { print(ask::status(&config::web_notes(), &words).await?) })
+            block_on(async { print(ask::status(config::web_notes().as_deref(), &words).await?) })
         }
         Some(Command::Logs(words)) => block_on(async {
             let mut stdout = tokio::io::stdout();
             match ask::logs(
-                &config::web_notes(),
+                config::web_notes().as_deref(),
                 &words,
                 io::stdout().is_terminal(),
                 &mut stdout,
@@ -74,11 +74,11 @@ fn program() -> ExitCode {
             }
         }),
         Some(Command::Resend(words)) => {
-            block_on(async { print(ask::resend(&config::web_notes(), &words).await?) })
+            block_on(async { print(ask::resend(config::web_notes().as_deref(), &words).await?) })
         }
-        Some(Command::WaitForRequest(words)) => {
-            block_on(async { print(ask::wait_for_request(&config::web_notes(), &words).await?) })
-        }
+        Some(Command::WaitForRequest(words)) => block_on(async {
+            print(ask::wait_for_request(config::web_notes().as_deref(), &words).await?)
+        }),
         Some(Command::Login(given)) => block_on(log_in(config, given)),
         Some(Command::Logout) => log_out(config),
         Some(Command::Config(ConfigCommand::Check(given))) => check(config, *given),
@@ -284,7 +284,7 @@ where
     let settings = &wishes.settings;
     let place = settings.web.unwrap_or_default();
     let notes = config::web_notes();
-    let web = Web::bind(place, config::web_password(settings)?, Some(&notes)).await?;
+    let web = Web::bind(place, config::web_password(settings)?, notes.as_deref()).await?;
     let web = web.map(|web| web.allow_unix(settings.web_allow_unix));
     let sign_in = web.as_ref().map(Web::sign_in);
     let words = tunnels.iter().filter_map(|(word, tunnel)| {
@@ -311,7 +311,7 @@ where
         let config = Config {
             links: config::links(&wishes.settings),
             recorder,
-            state: Some(config::sessions()),
+            state: config::sessions(),
             ..Config::new(connector, config::token(&wishes.settings)?, tunnels)
         };
         return run(config, face(opening)).await;

@@ -4,39 +4,41 @@
 //! two projects on one machine get two names.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use ngrnotok_common::files::{self, Readers};
 use ngrnotok_common::hostname::Name;
+use tracing::warn;
 use uuid::Uuid;
 
-/// Reads the id of this installation, or makes it (`client-id` in the state folder).
+/// Reads the id of this installation, or makes it (`client-id` in the state folder). One that is broken is
+/// made anew: it was written by a full disk or a person, and names that change are better than none.
 pub fn installation(state_dir: &Path) -> io::Result<Uuid> {
     let file = state_dir.join("client-id");
-    match fs::read_to_string(&file) {
-        Ok(text) => return text.trim().parse().map_err(io::Error::other),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    fs::create_dir_all(state_dir)?;
-    let id = Uuid::new_v4();
-    // Of two first starts at once, one makes the file and the other reads it.
-    match fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&file)
-    {
-        Ok(mut new) => {
-            writeln!(new, "{id}")?;
-            Ok(id)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::read_to_string(&file)?
-            .trim()
-            .parse()
-            .map_err(io::Error::other),
+    let read = || match fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text.trim().parse().ok())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Some(None)),
         Err(error) => Err(error),
+    };
+    if let Some(Some(id)) = read()? {
+        return Ok(id);
     }
+    files::private_folder(state_dir)?;
+    let id = Uuid::new_v4();
+    let line = format!("{id}\n");
+    // Of two first starts at once, one makes the file and the other reads it.
+    if files::create(&file, line.as_bytes(), Readers::Owner)? {
+        return Ok(id);
+    }
+    if let Some(Some(id)) = read()? {
+        return Ok(id);
+    }
+    warn!(file = %file.display(), "it has no id in it and is made anew: names that are derived from it change");
+    files::replace(&file, line.as_bytes(), Readers::Owner)?;
+    Ok(id)
 }
 
 /// The name for a target of this installation, `calm-otter-3f9c`.
@@ -101,8 +103,20 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("ngrnotok-names-{}", Uuid::new_v4()));
         let first = installation(&folder).unwrap();
         assert_eq!(installation(&folder).unwrap(), first);
-        fs::write(folder.join("client-id"), "scribble").unwrap();
-        assert!(installation(&folder).is_err());
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_id_that_a_full_disk_has_left_empty_is_made_anew_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("client-id");
+        for broken in [&b""[..], b"scribble", b"\xff"] {
+            fs::write(&file, broken).unwrap();
+            let made = installation(folder.path()).unwrap();
+            assert_eq!(installation(folder.path()).unwrap(), made);
+        }
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(installation(folder.path()).is_err());
     }
 }

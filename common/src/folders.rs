@@ -3,17 +3,19 @@
 use std::path::PathBuf;
 
 /// The state folder of `program` when nobody named one: what systemd set up for the service
-/// (`STATE_DIRECTORY`), else the user's own by the XDG rules, `%LOCALAPPDATA%` on Windows, and the
-/// working folder where there is no home at all. It may not exist yet.
-pub fn state(program: &str) -> PathBuf {
-    if let Some(service) = folder_in("STATE_DIRECTORY") {
-        return service;
-    }
-    folder_in("XDG_STATE_HOME")
-        .or_else(|| folder_in("HOME").map(|home| home.join(".local").join("state")))
-        .or_else(|| folder_in("LOCALAPPDATA"))
-        .unwrap_or_default()
-        .join(program)
+/// (`STATE_DIRECTORY`), else the user's own by the XDG rules, `%LOCALAPPDATA%` on Windows. It may not exist
+/// yet. `None` where there is no home at all: whatever folder we happen to work in is not ours.
+pub fn state(program: &str) -> Option<PathBuf> {
+    state_from(program, folder_in)
+}
+
+fn state_from(program: &str, folder_in: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    folder_in("STATE_DIRECTORY").or_else(|| {
+        folder_in("XDG_STATE_HOME")
+            .or_else(|| folder_in("HOME").map(|home| home.join(".local").join("state")))
+            .or_else(|| folder_in("LOCALAPPDATA"))
+            .map(|folder| folder.join(program))
+    })
 }
 
 /// The folder of `program` for what its user configures: `$XDG_CONFIG_HOME`, else where the system has
@@ -44,19 +46,36 @@ fn folder_in(variable: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
+    /// An environment of these variables alone.
+    fn with(variables: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<PathBuf> {
+        |wanted| {
+            let found = variables.iter().find(|(name, _)| *name == wanted);
+            found.map(|(_, path)| PathBuf::from(path))
+        }
+    }
+
+    #[test]
+    fn the_state_folder_is_the_services_or_the_users_own() {
+        let state = |variables| state_from("prog", with(variables));
+        let all = &[
+            ("HOME", "/home/ann"),
+            ("XDG_STATE_HOME", "/state"),
+            ("STATE_DIRECTORY", "/var/lib/prog"),
+        ];
+        assert_eq!(state(all), Some("/var/lib/prog".into()));
+        assert_eq!(state(&all[..2]), Some("/state/prog".into()));
+        assert_eq!(state(&all[..1]), Some("/home/ann/.local/state/prog".into()));
+        assert_eq!(state(&[]), None);
+    }
+
     #[cfg(all(unix, not(target_os = "macos")))]
     #[test]
     fn the_config_folder_is_the_users_own() {
-        let with = |variables: &'static [(&str, &str)]| {
-            config_from(|wanted| {
-                let found = variables.iter().find(|(name, _)| *name == wanted);
-                found.map(|(_, path)| PathBuf::from(path))
-            })
-        };
+        let config = |variables| config_from(with(variables));
         let both = &[("HOME", "/home/ann"), ("XDG_CONFIG_HOME", "/cfg")];
-        assert_eq!(with(both), Some("/cfg".into()));
+        assert_eq!(config(both), Some("/cfg".into()));
         let home = &[("HOME", "/home/ann")];
-        assert_eq!(with(home), Some("/home/ann/.config".into()));
-        assert_eq!(with(&[]), None);
+        assert_eq!(config(home), Some("/home/ann/.config".into()));
+        assert_eq!(config(&[]), None);
     }
 }

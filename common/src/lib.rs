@@ -58,6 +58,7 @@
 
 pub mod cli;
 pub mod failures;
+pub mod files;
 pub mod folders;
 pub mod headers;
 pub mod hostname;

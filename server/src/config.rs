@@ -146,6 +146,11 @@ pub enum ConfigError {
     /// Not a domain.
     #[error("--domain {0:?} is not a domain name; give it without scheme, port and '*.'")]
     Domain(String),
+    /// Nowhere to keep anything.
+    #[error(
+        "there is no folder for the state, because HOME is not set: name one with --state-dir DIR"
+    )]
+    NoStateDir,
     /// Not an address.
     #[error("--admin {0:?} is neither an address such as 127.0.0.1:4100 nor \"off\"")]
     Admin(String),
@@ -232,11 +237,11 @@ pub fn read_file(file: Option<&Path>) -> Result<Settings, ConfigError> {
 }
 
 /// The folder of a server with these settings.
-pub fn state_dir(settings: &Settings) -> PathBuf {
-    settings
-        .state_dir
-        .clone()
-        .unwrap_or_else(|| folders::state("ngrnotok-server"))
+pub fn state_dir(settings: &Settings) -> Result<PathBuf, ConfigError> {
+    let named = settings.state_dir.clone();
+    named
+        .or_else(|| folders::state("ngrnotok-server"))
+        .ok_or(ConfigError::NoStateDir)
 }
 
 /// What these settings say about names.
@@ -265,7 +270,7 @@ pub enum Effects {
 /// Checks settings and opens what they name: certificates, keys, the token store.
 pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, ConfigError> {
     let domain = domain(settings.domain.as_deref())?;
-    let (state_dir, rules) = (state_dir(&settings), name_rules(&settings));
+    let (state_dir, rules) = (state_dir(&settings)?, name_rules(&settings));
     let https = settings
         .https
         .unwrap_or_else(|| match settings.http.is_some() {

@@ -55,18 +55,19 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let wishes = cli.settings.or(file);
     telemetry::start(wishes.log.as_deref().unwrap_or("info"))
         .map_err(|error| settings(error.into()))?;
+    let state_dir = || config::state_dir(&wishes).map_err(|error| settings(error.into()));
     match cli.command {
-        Some(Command::Token(command)) => token_command::run(command, &config::state_dir(&wishes))
+        Some(Command::Token(command)) => token_command::run(command, &state_dir()?)
             .await
             .map_err(|error| Failure::Other(error.into())),
         Some(Command::Name(command)) => {
-            let (state_dir, rules) = (config::state_dir(&wishes), config::name_rules(&wishes));
+            let (state_dir, rules) = (state_dir()?, config::name_rules(&wishes));
             name_command::run(command, &state_dir, rules.hold)
                 .await
                 .map_err(|error| Failure::Other(error.into()))
         }
         Some(Command::Domain(command)) => {
-            let (state_dir, rules) = (config::state_dir(&wishes), config::name_rules(&wishes));
+            let (state_dir, rules) = (state_dir()?, config::name_rules(&wishes));
             domain_command::run(command, &state_dir, &rules.dns, wishes.domain.as_deref())
                 .await
                 .map_err(|error| Failure::Other(error.into()))

@@ -142,3 +142,20 @@ fn the_url_is_the_same_tomorrow_and_another_for_another_target() {
         assert_ne!(urls[0], urls[2]);
     });
 }
+
+#[test]
+fn without_a_home_a_client_serves_and_keeps_nothing_in_the_working_folder() {
+    run(async {
+        let scratch = Scratch::new();
+        let client = ngrnotok(&scratch, &["http", "--hello", "--output", "json"]);
+        let mut client = client.homeless(scratch.path()).start();
+        let ready = client.line().await;
+        assert!(ready.contains("\"event\":\"ready\""), "{ready}");
+        client.signal("INT").await;
+        let ended = client.ended_with_complaints().await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let said = "the name is for this run only; choose one with --name";
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+    });
+}

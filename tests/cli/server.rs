@@ -47,6 +47,54 @@ fn a_server_open_to_the_world_needs_a_token() {
 }
 
 #[test]
+fn without_a_home_nothing_is_kept_in_the_working_folder() {
+    run(async {
+        let scratch = Scratch::new();
+        for args in [
+            &[
+                "--domain",
+                "tunnel.test",
+                "--https",
+                "127.0.0.1:0",
+                "--dev-cert",
+            ][..],
+            &["token", "create", "--account", "ann"],
+            &["name", "list"],
+            &["domain", "list"],
+        ] {
+            let refused = ngrnotok_server(&scratch, args).homeless(scratch.path());
+            let refused = refused.output().await;
+            assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+            assert!(
+                refused.stderr.contains("--state-dir DIR"),
+                "{}",
+                refused.stderr
+            );
+        }
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn a_state_folder_that_is_shared_is_refused_with_the_next_step() {
+    run(async {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let scratch = Scratch::new();
+        let shared = scratch.path().join("shared");
+        std::fs::create_dir(&shared).unwrap();
+        std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o1777)).unwrap();
+        let make = ["token", "create", "--account", "ann", "--state-dir"];
+        let refused = ngrnotok_server(&scratch, &make).args([&shared]);
+        let refused = refused.output().await;
+        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+        let next = format!("chmod go-w {}", shared.display());
+        assert!(refused.stderr.contains(&next), "{}", refused.stderr);
+        assert_eq!(std::fs::read_dir(&shared).unwrap().count(), 0);
+    });
+}
+
+#[test]
 fn a_passed_socket_that_is_open_to_the_world_needs_a_token_whatever_is_configured() {
     run(async {
         let scratch = Scratch::new();

@@ -83,6 +83,21 @@ impl Program {
         Self(command)
     }
 
+    /// Takes its home away, and lets it work in `folder`.
+    pub fn homeless(mut self, folder: &Path) -> Self {
+        for variable in [
+            "HOME",
+            "XDG_STATE_HOME",
+            "XDG_CONFIG_HOME",
+            "LOCALAPPDATA",
+            "APPDATA",
+        ] {
+            self.0.env_remove(variable);
+        }
+        self.0.current_dir(folder);
+        self
+    }
+
     /// Adds arguments.
     pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.0.args(args);

@@ -5,10 +5,11 @@
 //! certificate. A lock file lets them in one by one. The system frees the lock of a process which
 //! dies.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use ngrnotok_common::files::{self, Readers};
 use rcgen::{Issuer, KeyPair, PublicKeyData};
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
@@ -18,7 +19,10 @@ use crate::pem::{self, PemError};
 use crate::pin::Pin;
 
 pub(super) fn load_or_create(dir: &Path) -> Result<DevAuthority, DevError> {
-    create_dir(dir)?;
+    files::private_folder(dir).map_err(|error| DevError::Directory {
+        dir: dir.to_owned(),
+        error,
+    })?;
     let files = Files {
         certificate: dir.join("dev-ca.pem"),
         key: dir.join("dev-ca.key"),
@@ -50,7 +54,7 @@ impl Files {
     }
 
     fn load(&self) -> Result<DevAuthority, DevError> {
-        tighten(&self.key)?;
+        files::withdraw(&self.key).map_err(|error| failed("protect", &self.key, error))?;
         let key = self.load_key()?;
         let pem = pem::read(&self.certificate).map_err(DevError::Read)?;
         let mut chain =
@@ -94,8 +98,8 @@ impl Files {
 
     fn store(&self, authority: &DevAuthority) -> Result<(), DevError> {
         let key = authority.issuer.key().serialize_pem();
-        replace(&self.key, &key, 0o600)?;
-        replace(&self.certificate, authority.certificate_pem(), 0o644)
+        replace(&self.key, &key, Readers::Owner)?;
+        replace(&self.certificate, authority.certificate_pem(), Readers::All)
     }
 }
 
@@ -112,73 +116,15 @@ fn judge(file: &Path, error: PemError) -> DevError {
 
 /// Blocks until no other process is at work on the authority. Dropping the file frees the lock.
 fn lock(file: &Path) -> Result<File, DevError> {
-    let locked = options(0o600)
-        .create(true)
+    let locked = files::private_options()
         .open(file)
         .and_then(|open| open.lock().map(|()| open));
     locked.map_err(|error| failed("lock", file, error))
 }
 
-/// Writes beside the file and renames, so that nobody ever sees half of it, nor a key which is
-/// still open to others.
-fn replace(file: &Path, content: &str, mode: u32) -> Result<(), DevError> {
-    let new = file.with_added_extension("new");
-    let write = || {
-        // From a process which died here; with whatever mode.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut open = options(mode).create_new(true).open(&new)?;
-        open.write_all(content.as_bytes())?;
-        open.sync_all()?;
-        drop(open);
-        fs::rename(&new, file)
-    };
-    write().map_err(|error| failed("write", file, error))
-}
-
-fn create_dir(dir: &Path) -> Result<(), DevError> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(|error| DevError::Directory {
-        dir: dir.to_owned(),
-        error,
-    })
-}
-
-/// Options to write a file, which is born with this mode. Elsewhere than on Unix it inherits the
-/// access rights of the directory.
-fn options(mode: u32) -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    #[cfg(not(unix))]
-    let _ = mode;
-    options
-}
-
-/// A key restored from a backup is often readable by all.
-#[cfg(unix)]
-fn tighten(key: &Path) -> Result<(), DevError> {
-    use std::os::unix::fs::PermissionsExt;
-
-    let tighten = || {
-        let mode = fs::metadata(key)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            fs::set_permissions(key, fs::Permissions::from_mode(0o600))?;
-        }
-        Ok(())
-    };
-    tighten().map_err(|error| failed("protect", key, error))
-}
-
-#[cfg(not(unix))]
-fn tighten(_key: &Path) -> Result<(), DevError> {
-    Ok(())
+fn replace(file: &Path, content: &str, readers: Readers) -> Result<(), DevError> {
+    let replaced = files::replace(file, content.as_bytes(), readers);
+    replaced.map_err(|error| failed("write", file, error))
 }
 
 fn failed(what: &'static str, file: &Path, error: io::Error) -> DevError {
@@ -191,6 +137,7 @@ fn failed(what: &'static str, file: &Path, error: io::Error) -> DevError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::Barrier;
     use std::thread;
     use std::time::{Duration, SystemTime};
@@ -247,10 +194,6 @@ mod tests {
         let dir = Scratch::new();
         let state = dir.path().join("state");
         let key = state.join("dev-ca.key");
-        // Left by a process which died, and open to all.
-        fs::create_dir(&state).unwrap();
-        fs::write(state.join("dev-ca.key.new"), "half a k").unwrap();
-
         load_or_create(&state).unwrap();
         assert_eq!(mode(&key), 0o600);
 

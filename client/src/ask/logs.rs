@@ -17,7 +17,7 @@ use super::{AskError, shown};
 /// Shows what went through the running client, and with `--follow` what goes. To a `terminal` nothing is shown
 /// that could steer it.
 pub async fn logs(
-    folder: &Path,
+    folder: Option<&Path>,
     words: &Logs,
     terminal: bool,
     out: &mut (dyn AsyncWrite + Send + Unpin),

@@ -11,7 +11,7 @@ use super::words::Resend;
 use super::{AskError, shown};
 
 /// Has the running client send a request once more, and says what came of it.
-pub async fn resend(folder: &Path, words: &Resend) -> Result<String, AskError> {
+pub async fn resend(folder: Option<&Path>, words: &Resend) -> Result<String, AskError> {
     let client = Running::find(folder, words.whom.web_address).await?;
     let id = match words.id {
         Some(id) => id,

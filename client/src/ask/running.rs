@@ -35,8 +35,11 @@ pub(super) struct Running {
 
 impl Running {
     /// The client at this address, or else the only one that has left a note in this folder.
-    pub(super) async fn find(folder: &Path, address: Option<SocketAddr>) -> Result<Self, AskError> {
-        let noted = note::all(folder);
+    pub(super) async fn find(
+        folder: Option<&Path>,
+        address: Option<SocketAddr>,
+    ) -> Result<Self, AskError> {
+        let noted = folder.map(note::all).unwrap_or_default();
         if let Some(address) = address {
             let mut noted = noted.into_iter();
             let note = noted.find(|noted| reachable(noted.address) == reachable(address));

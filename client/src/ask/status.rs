@@ -10,7 +10,7 @@ use super::running::Running;
 use super::words::Status;
 
 /// Says how the running client stands.
-pub async fn status(folder: &Path, words: &Status) -> Result<String, AskError> {
+pub async fn status(folder: Option<&Path>, words: &Status) -> Result<String, AskError> {
     let client = Running::find(folder, words.whom.web_address).await?;
     let status = client.get("/api/status").await?;
     if words.whom.json {

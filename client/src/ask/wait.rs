@@ -13,7 +13,7 @@ use super::words::{Wait, Which};
 use super::{AskError, shown};
 
 /// Waits for a request that fits, and says which it was.
-pub async fn wait_for_request(folder: &Path, words: &Wait) -> Result<String, AskError> {
+pub async fn wait_for_request(folder: Option<&Path>, words: &Wait) -> Result<String, AskError> {
     let client = Running::find(folder, words.whom.web_address).await?;
     let after = match words.which.after {
         Some(after) => after,

@@ -330,11 +330,21 @@ fn tunnel_of(
 }
 
 fn installation() -> Uuid {
-    let folder = folders::state("ngrnotok");
+    let Some(folder) = state() else {
+        warn!(
+            "there is no home folder (HOME is not set), so the name is for this run only; choose one with --name"
+        );
+        return Uuid::new_v4();
+    };
     names::installation(&folder).unwrap_or_else(|error| {
         warn!(folder = %folder.display(), %error, "no id can be kept; names are for this run only");
         Uuid::new_v4()
     })
+}
+
+/// Where to keep what must outlive the program; `None`: this user has no home.
+fn state() -> Option<PathBuf> {
+    folders::state("ngrnotok")
 }
 
 /// The tunnels that `ngrnotok start` is asked for, each with what the config file calls it.
@@ -441,9 +451,9 @@ pub fn recorder(settings: &Settings) -> Result<Recorder, ConfigError> {
     })
 }
 
-/// Where to keep what a restarted client needs to have its names again at once.
-pub fn sessions() -> PathBuf {
-    folders::state("ngrnotok").join("sessions")
+/// Where to keep what a restarted client needs to have its names again at once; `None`: nowhere.
+pub fn sessions() -> Option<PathBuf> {
+    Some(state()?.join("sessions"))
 }
 
 /// Who we are there. Of a file that is named and a token that is given in the same breath, the file wins.
@@ -463,9 +473,9 @@ pub fn token(settings: &Settings) -> Result<Option<Secret>, ConfigError> {
     }
 }
 
-/// Where running clients leave a note of their web interface.
-pub fn web_notes() -> PathBuf {
-    folders::state("ngrnotok").join("web")
+/// Where running clients leave a note of their web interface; `None`: nowhere.
+pub fn web_notes() -> Option<PathBuf> {
+    Some(state()?.join("web"))
 }
 
 /// What the web interface asks for, if anything.

@@ -2,11 +2,12 @@
 //!
 //! It is its owner's text: what is not changed stays byte for byte, comments and blank lines too.
 
-use std::fs::{self, DirBuilder};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use ngrnotok_common::files::{self, Readers};
 use ngrnotok_common::secret::Secret;
 use thiserror::Error;
 use toml_edit::{Document, Item, TomlError, Value};
@@ -150,19 +151,8 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     let folder = target.parent().unwrap_or_else(|| Path::new("/"));
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
-    // Made for this user alone (0600), and gone if we do not come to the end.
-    let mut new = tempfile::Builder::new()
-        .prefix(".config-")
-        .tempfile_in(folder)?;
-    new.write_all(text.as_bytes())?;
-    new.as_file().sync_all()?;
-    new.persist(&target).map_err(|error| error.error)?;
-    Ok(())
+    files::make_folder(folder)?;
+    files::replace(&target, text.as_bytes(), Readers::Owner)
 }
 
 #[cfg(test)]

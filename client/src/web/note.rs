@@ -4,13 +4,13 @@
 //! it behind, and whoever reads it sees that nobody answers there.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ngrnotok_common::files::{self, Readers};
 use ngrnotok_common::secret::Secret;
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 use tracing::warn;
 
 /// What the file says.
@@ -57,13 +57,9 @@ impl Drop for Note {
     }
 }
 
-/// A temporary file is its owner's alone from the start, and whoever reads sees all of it or nothing.
 fn write(folder: &Path, path: &Path, noted: &Noted) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let mut file = NamedTempFile::new_in(folder)?;
-    file.write_all(&serde_json::to_vec(noted)?)?;
-    file.persist(path)?;
-    Ok(())
+    files::private_folder(folder)?;
+    files::replace(path, &serde_json::to_vec(noted)?, Readers::Owner)
 }
 
 fn read(path: &Path) -> Option<Noted> {

@@ -1,26 +1,21 @@
 //! The state folder and the files of the store in it, private to the user who runs the server.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::fs::File;
+use std::io;
 use std::path::Path;
+
+use ngrnotok_common::files::{self, Readers};
 
 use super::StoreError;
 
-/// Makes the state folder where it is missing, for this user alone.
+/// Makes the state folder where it is missing, and closes it to others who could write to it.
 pub(super) fn make(folder: &Path) -> Result<(), StoreError> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(folder)
-        .map_err(files_error("make the state folder", folder))
+    files::private_folder(folder).map_err(files_error("make the state folder", folder))
 }
 
 /// Waits until no other process has `file` locked, and locks it until the answer is dropped.
 pub(super) fn lock(file: &Path) -> Result<File, StoreError> {
-    let lock = private_options()
-        .create(true)
+    let lock = files::private_options()
         .open(file)
         .map_err(files_error("make the lock file", file))?;
     lock.lock().map_err(files_error("lock", file))?;
@@ -31,39 +26,10 @@ pub(super) fn lock(file: &Path) -> Result<File, StoreError> {
 pub(super) fn make_private(file: &Path) -> Result<(), StoreError> {
     // Opening and closing a database behind SQLite's back would drop the POSIX locks that this
     // process holds on it, so a file that is there already is only looked at.
-    match private_options().create_new(true).open(file) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            withdraw(file).map_err(files_error("make private", file))
-        }
-        Err(error) => Err(files_error("make", file)(error)),
+    match files::create(file, &[], Readers::Owner).map_err(files_error("make", file))? {
+        true => Ok(()),
+        false => files::withdraw(file).map_err(files_error("make private", file)),
     }
-}
-
-fn private_options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-#[cfg(unix)]
-fn withdraw(file: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-
-    let mut permissions = fs::metadata(file)?.permissions();
-    if permissions.mode() & 0o077 != 0 {
-        permissions.set_mode(0o600);
-        fs::set_permissions(file, permissions)?;
-    }
-    Ok(())
-}
-
-/// Elsewhere a file is as private as its folder makes it.
-#[cfg(not(unix))]
-fn withdraw(file: &Path) -> io::Result<()> {
-    fs::metadata(file).map(drop)
 }
 
 fn files_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
@@ -76,6 +42,8 @@ fn files_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> St
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::Store;
     use super::super::scratch::Scratch;
     use super::*;
@@ -108,19 +76,21 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_others_could_read_is_taken_from_them_and_the_folder_left_alone() {
+    fn what_others_could_read_or_replace_is_taken_from_them() {
         use std::os::unix::fs::PermissionsExt;
 
         let scratch = Scratch::new();
         let file = scratch.path().join("server.db");
         drop(Store::open(scratch.path()).unwrap());
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o750)).unwrap();
+        for (before, after) in [(0o750, 0o750), (0o777, 0o755)] {
+            fs::set_permissions(scratch.path(), fs::Permissions::from_mode(before)).unwrap();
 
-        drop(Store::open(scratch.path()).unwrap());
+            drop(Store::open(scratch.path()).unwrap());
 
-        assert_eq!(mode(&file), 0o600);
-        assert_eq!(mode(scratch.path()), 0o750);
+            assert_eq!(mode(&file), 0o600);
+            assert_eq!(mode(scratch.path()), after);
+        }
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Store {
     /// tables up to date.
     ///
     /// On Unix a new folder gets mode 0700 and the file always has 0600. A folder that is already
-    /// there keeps its mode: it may be one that its owner shares on purpose.
+    /// there is closed to others who could write to it; who may read it is its owner's business.
     ///
     /// Blocks on the disk, and while another process opens the same file: call it at startup.
     ///
