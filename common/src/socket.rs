@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncWrite, DuplexStream};
 use tokio::net::TcpStream;
+use tracing::debug;
 
 use crate::link::io::{Hold, ReadAhead};
 use crate::rewound::Rewound;
@@ -19,6 +20,13 @@ pub trait Socket: Hold + Send + 'static {
     /// Acknowledges at once what has come, where the system lets us say so. It would wait for a moment, 40 ms
     /// on Linux, for something to send along.
     fn acknowledge(&self) {}
+}
+
+/// Takes note that an option of a socket could not be set. What it improves goes on without it.
+pub fn optional(option: &str, set: io::Result<()>) {
+    if let Err(error) = set {
+        debug!(option, %error, "a socket does without an option");
+    }
 }
 
 /// Pieces that are shorter together are copied before they are written: 2 KiB.

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::time::Duration;
 
 use listenfd::ListenFd;
+use ngrnotok_common::socket::optional;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
@@ -17,7 +18,8 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Binds `address` once for each of `copies` shards. Port 0 is chosen once and is the same for all.
 ///
-/// On Linux each copy has a queue of its own (SO_REUSEPORT); elsewhere they share one.
+/// On Linux each copy has a queue of its own (SO_REUSEPORT); elsewhere, and where that cannot be had, they share
+/// one.
 pub(crate) fn bind(address: SocketAddr, copies: usize) -> io::Result<Vec<StdListener>> {
     let first = open(address)?;
     // Before SO_REUSEPORT is set: with it, a second server of the same user would get the port too
@@ -28,25 +30,15 @@ pub(crate) fn bind(address: SocketAddr, copies: usize) -> io::Result<Vec<StdList
         .as_socket()
         .expect("an internet socket has an internet address");
     let mut sockets = vec![first];
-    #[cfg(target_os = "linux")]
-    {
-        sockets[0].set_reuse_port(copies > 1)?;
-        for _ in 1..copies {
-            let socket = open(address)?;
-            socket.set_reuse_port(true)?;
-            socket.bind(&address.into())?;
-            sockets.push(socket);
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = address;
-        for _ in 1..copies {
-            sockets.push(sockets[0].try_clone()?);
-        }
+    let has_own_queues = cfg!(target_os = "linux") && copies > 1 && share_port(&sockets[0]).is_ok();
+    for _ in 1..copies {
+        sockets.push(match has_own_queues {
+            true => bind_beside(address)?,
+            false => sockets[0].try_clone()?,
+        });
     }
     for socket in &sockets {
-        tune(socket)?;
+        tune(socket);
         socket.listen(BACKLOG)?;
     }
     Ok(sockets.into_iter().map(StdListener::from).collect())
@@ -82,7 +74,7 @@ pub(crate) fn inherit(
         return Ok(None);
     };
     let socket = inherited.remove(place);
-    tune(&SockRef::from(&socket))?;
+    tune(&SockRef::from(&socket));
     let copies = (1..copies).map(|_| socket.try_clone());
     let mut shared = copies.collect::<io::Result<Vec<_>>>()?;
     shared.push(socket);
@@ -97,14 +89,34 @@ pub(crate) fn is_loopback(address: &SocketAddr) -> bool {
 /// Sets what every accepted connection inherits, so that it costs none of them a call: small things go
 /// out at once, because somebody waits for them; and a peer that vanished without a word is noticed after
 /// 2 min of silence, also behind a WebSocket on which nothing is ever said.
-fn tune(socket: &Socket) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new()
-            .with_time(Duration::from_secs(60))
-            .with_interval(Duration::from_secs(15))
-            .with_retries(4),
-    )
+/// None of that is worth refusing to serve for.
+fn tune(socket: &Socket) {
+    let silence = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15));
+    optional("TCP_NODELAY", socket.set_tcp_nodelay(true));
+    optional("SO_KEEPALIVE", socket.set_tcp_keepalive(&silence));
+    // Windows has it since version 1703 of Windows 10, and asks ten times without it.
+    let probes = silence.with_retries(4);
+    optional("TCP_KEEPCNT", socket.set_tcp_keepalive(&probes));
+}
+
+/// A further socket for an address that is bound already, with a queue of its own.
+fn bind_beside(address: SocketAddr) -> io::Result<Socket> {
+    let socket = open(address)?;
+    share_port(&socket)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+#[cfg(unix)]
+fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+#[cfg(not(unix))]
+fn share_port(_: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn open(address: SocketAddr) -> io::Result<Socket> {
@@ -116,7 +128,7 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     // A restart must not wait for connections of the last run to time out. On Windows the option
     // means something else: it would let two servers share the port.
     #[cfg(unix)]
-    socket.set_reuse_address(true)?;
+    optional("SO_REUSEADDR", socket.set_reuse_address(true));
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -215,6 +227,24 @@ mod tests {
             let silence = accepted.tcp_keepalive_time().unwrap();
             assert_eq!(silence, Duration::from_secs(60));
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_socket_that_has_none_of_the_options_serves_all_the_same() {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        assert!(socket.set_tcp_nodelay(true).is_err());
+        tune(&socket);
+        let (pair, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        pair.set_nonblocking(true).unwrap();
+        let stream = std::net::TcpStream::from(std::os::fd::OwnedFd::from(pair));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let _entered = runtime.as_ref().unwrap().enter();
+        let stream = TcpStream::from_std(stream).unwrap();
+        assert!(stream.set_nodelay(true).is_err());
+        ngrnotok_common::link::io::tune(&stream);
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl Doors {
         if !for_a_link && door == Door::Https {
             return self.edge.open_tls(here, hello, arrival);
         }
-        tune(&hello.io)?;
+        tune(&hello.io);
         // A link is no visitor: a drain waits for visitors first and ends links afterwards.
         let (gate, hello) = (Arc::clone(&self.gate), Box::new(hello));
         self.gate.tasks.spawn(async move {

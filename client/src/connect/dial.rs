@@ -34,7 +34,7 @@ pub(super) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
 /// Cancel safety: dropping the future closes every connection that was on its way.
 pub(super) async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let stream = race(addresses, TcpStream::connect).await?;
-    tune(&stream)?;
+    tune(&stream);
     Ok(stream)
 }
 

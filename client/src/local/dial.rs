@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ngrnotok_certs::tls::{TlsError, Trust, client_config};
 use ngrnotok_common::hostname::is_localhost;
-use ngrnotok_common::socket::Socket;
+use ngrnotok_common::socket::{Socket, optional};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
@@ -168,7 +168,7 @@ impl Dialer {
                 }
             }
         };
-        stream.set_nodelay(true)?;
+        optional("TCP_NODELAY", stream.set_nodelay(true));
         Ok(Box::new(stream))
     }
 

@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
 use super::settings::{NOTSENT_LOWAT, SEND_BUFFER};
+use crate::socket::optional;
 
 /// Size of one pooled buffer: 144 KiB, all that the other end sends at a time.
 const BUFFER: usize = HELD;
@@ -74,13 +75,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Hold for client::TlsStream<S> {
 
 /// Sets what every socket of a link needs: no waiting for more to send, and little unsent in the
 /// kernel so that h2 decides late what goes next.
-pub fn tune(socket: &TcpStream) -> io::Result<()> {
-    socket.set_nodelay(true)?;
+pub fn tune(socket: &TcpStream) {
+    optional("TCP_NODELAY", socket.set_nodelay(true));
     #[cfg(target_os = "linux")]
-    socket2::SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
+    optional(
+        "TCP_NOTSENT_LOWAT",
+        socket2::SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT_LOWAT),
+    );
     #[cfg(not(target_os = "linux"))]
     let _ = NOTSENT_LOWAT;
-    Ok(())
 }
 
 /// Bytes on their way, in pooled memory.
