@@ -22,10 +22,10 @@ use crate::pin::Pin;
 
 const DAY: Duration = Duration::from_hours(24);
 const AUTHORITY_LIFETIME: Duration = DAY.saturating_mul(3650);
-const LEAF_LIFETIME: Duration = DAY.saturating_mul(90);
+pub(crate) const LEAF_LIFETIME: Duration = DAY.saturating_mul(90);
 
 /// A client whose clock is behind must not see a certificate from the future.
-const CLOCK_SKEW: Duration = Duration::from_hours(1);
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_hours(1);
 
 /// A certificate authority for development, with an ECDSA P-256 key valid for ten years.
 pub struct DevAuthority {
@@ -68,14 +68,14 @@ impl DevAuthority {
     ///
     /// When there is no name, or one which cannot be in a certificate.
     pub fn issue(&self, names: &[String]) -> Result<Identity, DevError> {
+        self.issue_at(names, SystemTime::now())
+    }
+
+    pub(crate) fn issue_at(&self, names: &[String], now: SystemTime) -> Result<Identity, DevError> {
         if names.is_empty() {
             return Err(DevError::NoNames);
         }
-        let mut params = params(
-            "ngrnotok development server",
-            SystemTime::now(),
-            LEAF_LIFETIME,
-        )?;
+        let mut params = params("ngrnotok development server", now, LEAF_LIFETIME)?;
         params.subject_alt_names = names
             .iter()
             .map(|name| alternative_name(name))

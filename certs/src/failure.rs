@@ -9,6 +9,7 @@ use rustls::{AlertDescription, CertificateError, Error, OtherError};
 use thiserror::Error;
 
 use crate::pin::WrongKey;
+use crate::validity::span;
 
 /// Why the handshake of a client failed, told apart by what can be done about it. The text is one line
 /// about the peer ("its certificate …"), without the names of Rust's types.
@@ -117,18 +118,27 @@ const NAMES_TOLD: usize = 4;
 
 /// What rustls writes as `DnsName("tunnel.test")` and `IpAddress(192.0.2.7)`, as names.
 fn names(presented: &[String]) -> String {
-    if presented.is_empty() {
-        return "no name at all".to_owned();
-    }
-    let bare = presented.iter().take(NAMES_TOLD).map(|name| {
+    told(presented.iter().map(|name| {
         let inside = name.split_once('(').map_or(name.as_str(), |(_, rest)| rest);
         inside.trim_end_matches(')').trim_matches('"')
-    });
-    let mut names = bare.collect::<Vec<_>>().join(", ");
-    if presented.len() > NAMES_TOLD {
-        names.push_str(" and others");
+    }))
+}
+
+/// The names of a certificate as a list.
+pub(crate) fn told<'a>(mut names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    if names.len() == 0 {
+        return "no name at all".to_owned();
     }
-    names
+    let is_cut = names.len() > NAMES_TOLD;
+    let mut list = names
+        .by_ref()
+        .take(NAMES_TOLD)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if is_cut {
+        list.push_str(" and others");
+    }
+    list
 }
 
 fn between(earlier: UnixTime, later: UnixTime) -> Option<Duration> {
@@ -144,16 +154,10 @@ fn by_clock(
     let time = *time;
     fmt::from_fn(move |f| {
         let Some(time) = time else { return Ok(()) };
-        let seconds = time.as_secs();
-        let (count, unit) = match seconds {
-            0..120 => (seconds, "seconds"),
-            120..7_200 => (seconds / 60, "minutes"),
-            7_200..172_800 => (seconds / 3600, "hours"),
-            _ => (seconds / 86_400, "days"),
-        };
         write!(
             f,
-            "{before}{count} {unit}{after} by the clock of this machine"
+            "{before}{}{after} by the clock of this machine",
+            span(time)
         )
     })
 }

@@ -1,22 +1,30 @@
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+mod issued;
+mod table;
+
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use self::issued::Issued;
+use self::table::Table;
 use crate::Identity;
-use crate::tls::{TlsError, certified};
+use crate::dev::{DevAuthority, DevError};
+use crate::flaws::sentences;
+use crate::tls::TlsError;
 
 /// What a server shows that goes by several names: whoever asks for one of them sees the identity that
 /// is good for it, everybody else the first. Clones share the keys.
 #[derive(Clone, Debug)]
-pub struct Identities {
-    first: Arc<CertifiedKey>,
-    hosts: HashMap<Box<str>, Arc<CertifiedKey>>,
-    /// By what stands behind the star and its dot.
-    wildcards: HashMap<Box<str>, Arc<CertifiedKey>>,
+pub struct Identities(Arc<Source>);
+
+#[derive(Debug)]
+enum Source {
+    /// They stay as they are.
+    Given(Table),
+    /// They are made anew before they expire.
+    Issued(Issued),
 }
 
 impl Identities {
@@ -31,48 +39,44 @@ impl Identities {
         first: Identity,
         others: impl IntoIterator<Item = Identity>,
     ) -> Result<Self, TlsError> {
-        let names = names(&first);
-        let mut identities = Self {
-            first: Arc::new(certified(first)?),
-            hosts: HashMap::new(),
-            wildcards: HashMap::new(),
-        };
-        let first = Arc::clone(&identities.first);
-        identities.add(names, &first);
-        for identity in others {
-            let names = self::names(&identity);
-            let key = certified(identity)?;
-            if names.is_empty() {
-                return Err(TlsError::Nameless);
-            }
-            identities.add(names, &Arc::new(key));
-        }
-        Ok(identities)
+        let table = Table::new(first, others)?;
+        Ok(Self(Arc::new(Source::Given(table))))
     }
 
-    fn add(&mut self, names: Vec<String>, key: &Arc<CertifiedKey>) {
-        for name in names {
-            let place = match name.strip_prefix("*.") {
-                Some(parent) => self.wildcards.entry(parent.into()),
-                None => self.hosts.entry(name.into()),
-            };
-            if let Entry::Vacant(place) = place {
-                place.insert(Arc::clone(key));
-            }
-        }
+    /// An identity for these names by a development authority, which issues another one in time: each
+    /// handshake is shown one that is good for 30 days more at least, however long the process lives and
+    /// whatever becomes of the clock meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As for [`DevAuthority::issue`].
+    pub fn issued(authority: DevAuthority, names: Vec<String>) -> Result<Self, DevError> {
+        let issued = Issued::new(authority, names, SystemTime::now())?;
+        Ok(Self(Arc::new(Source::Issued(issued))))
     }
 
     /// Whether there is a certificate for this host, lower case.
     pub fn covers(&self, host: &str) -> bool {
-        self.find(host).is_some()
+        self.look(|table| table.find(host).is_some())
     }
 
-    fn find(&self, host: &str) -> Option<&Arc<CertifiedKey>> {
-        let wildcard = || {
-            let (_, parent) = host.split_once('.')?;
-            self.wildcards.get(parent)
-        };
-        self.hosts.get(host).or_else(wildcard)
+    /// Sentences about what visitors of these hosts refuse in what they are shown, or soon will, and about what
+    /// is wrong with all other certificates, each with what to do about it. A host may begin with `*.`.
+    pub fn flaws(&self, hosts: &[String], now: SystemTime) -> Vec<String> {
+        self.look(|table| {
+            let shown = hosts
+                .iter()
+                .map(|host| (table.of(host), Some(host.as_str())));
+            let all = table.all().map(|key| (key, None));
+            sentences(shown.chain(all).map(|(key, host)| (&*key.cert, host)), now)
+        })
+    }
+
+    fn look<T>(&self, at: impl FnOnce(&Table) -> T) -> T {
+        match &*self.0 {
+            Source::Given(table) => at(table),
+            Source::Issued(issued) => at(&issued.good_at(SystemTime::now()).table),
+        }
     }
 }
 
@@ -87,29 +91,9 @@ impl TryFrom<Identity> for Identities {
 impl ResolvesServerCert for Identities {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(str::to_ascii_lowercase);
-        let found = name.and_then(|name| self.find(&name));
-        Some(Arc::clone(found.unwrap_or(&self.first)))
+        let name = name.unwrap_or_default();
+        Some(self.look(|table| Arc::clone(table.of(&name))))
     }
-}
-
-/// The names that a certificate says it is good for, lower case.
-fn names(identity: &Identity) -> Vec<String> {
-    let Some(leaf) = identity.chain.first() else {
-        return Vec::new();
-    };
-    let Ok((_, leaf)) = X509Certificate::from_der(leaf) else {
-        return Vec::new();
-    };
-    let Ok(Some(names)) = leaf.subject_alternative_name() else {
-        return Vec::new();
-    };
-    let names = names.value.general_names.iter();
-    names
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-            _ => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]

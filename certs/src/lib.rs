@@ -6,7 +6,7 @@
 //! - [`Identities`] are several of them, chosen by the name that is asked for.
 //! - [`dev`] is a certificate authority for development, which issues identities on the spot.
 //! - [`pin`] names a server by the hash of its public key, for servers no authority vouches for.
-//! - [`failure`] tells why a handshake failed, in words.
+//! - [`failure`] tells why a handshake failed, in words; [`flaws`] what will make it fail.
 //! - [`tls`] makes rustls configurations of all these. No other place in the workspace does, so
 //!   that provider, cipher suites and key exchange are the same everywhere.
 //!
@@ -17,6 +17,7 @@
 
 pub mod dev;
 pub mod failure;
+pub mod flaws;
 mod identities;
 mod identity;
 pub mod pem;

@@ -1,4 +1,4 @@
-//! Until when a certificate is good.
+//! Until when a certificate is good, and how long that is.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +11,17 @@ pub fn expiry(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
     let seconds = certificate.validity().not_after.timestamp();
     let seconds = Duration::from_secs(u64::try_from(seconds).ok()?);
     SystemTime::UNIX_EPOCH.checked_add(seconds)
+}
+
+/// `7 minutes`, in the largest unit of which there are two.
+pub fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} seconds"),
+        120..7_200 => format!("{} minutes", seconds / 60),
+        7_200..172_800 => format!("{} hours", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }
 
 #[cfg(test)]

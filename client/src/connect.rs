@@ -123,6 +123,12 @@ impl Connector {
         }
     }
 
+    /// What the server is called, if that can be a domain with names under it.
+    pub(crate) fn domain(&self) -> Option<&str> {
+        let is_domain = matches!(self.name, ServerName::DnsName(_)) && self.host.contains('.');
+        is_domain.then_some(self.host.as_str())
+    }
+
     /// Host and port, for people.
     pub fn server(&self) -> String {
         match self.host.contains(':') {

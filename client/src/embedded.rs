@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use ngrnotok_certs::Identities;
 use ngrnotok_certs::dev::{DevAuthority, DevError};
 use ngrnotok_certs::tls::Trust;
 use ngrnotok_common::secret::Secret;
@@ -62,12 +63,13 @@ pub async fn start() -> Result<Embedded, EmbeddedError> {
     let store = Store::in_memory()?;
     let token = create_token(&store, "local").await?;
     let auth = Auth::new(Some(store), Anonymous::Never);
-    let identity = authority.issue(&["localhost".to_owned()])?;
+    let trust = Trust::Roots(vec![authority.certificate()]);
+    let identities = Identities::issued(authority, vec!["localhost".to_owned()])?;
     let start_on = |port| {
         Server::bind(Config {
             http: visitor_addresses(port),
             tunnel: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
-            identity: Some(identity.clone()),
+            identities: Some(identities.clone()),
             // There is nobody here to be taken for somebody else.
             names: Names::free(),
             // One developer's traffic; the tunnel and its visitors share a thread.
@@ -83,7 +85,6 @@ pub async fn start() -> Result<Embedded, EmbeddedError> {
         .expect("the last port is any free one")?;
     let port = server.addresses().http[0].port();
     let tunnel = server.addresses().tunnel[0].port();
-    let trust = Trust::Roots(vec![authority.certificate()]);
     let connector = Connector::new("localhost", tunnel, trust)?;
     Ok(Embedded {
         server,

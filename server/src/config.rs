@@ -5,10 +5,10 @@ mod identities;
 use std::net::{SocketAddr, TcpListener};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
-use ngrnotok_certs::Identity;
+use ngrnotok_certs::Identities;
 use ngrnotok_certs::dev::{DevAuthority, DevError};
 use ngrnotok_certs::pem::PemError;
 use ngrnotok_certs::pin::Pin;
@@ -49,10 +49,8 @@ pub struct Config {
     pub public_scheme: Option<Scheme>,
     /// Health and readiness; `None`: off.
     pub admin: Option<SocketAddr>,
-    /// The certificate for `*.domain`.
-    pub identity: Option<Identity>,
-    /// Certificates for hosts outside `domain`.
-    pub other_identities: Vec<Identity>,
+    /// The certificates: first the one for `*.domain`, then those for hosts outside of it.
+    pub identities: Option<Identities>,
     /// Who may open links.
     pub auth: Auth,
     /// Who may have which name. Default: everybody every name, but for those that visitors would take for
@@ -99,8 +97,7 @@ impl Config {
             public_port: None,
             public_scheme: None,
             admin: None,
-            identity: None,
-            other_identities: Vec::new(),
+            identities: None,
             auth,
             names: Names::new(None, NameRules::default()),
             shards: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -114,6 +111,22 @@ impl Config {
             inherited: Vec::new(),
             most_requests: 1 << 28,
             oldest_link: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+
+    /// What visitors refuse in the certificates, or soon will, and what to do about it.
+    pub fn certificate_flaws(&self, now: SystemTime) -> Vec<String> {
+        let hosts = self.certified_hosts();
+        let identities = self.identities.as_ref();
+        identities.map_or_else(Vec::new, |identities| identities.flaws(&hosts, now))
+    }
+
+    /// What the certificates should be good for: the domain, which clients dial, and all names under it. Nothing
+    /// where visitors are shown the certificate of a proxy.
+    pub fn certified_hosts(&self) -> Vec<String> {
+        match self.https.is_empty() {
+            true => Vec::new(),
+            false => vec![self.domain.clone(), format!("*.{}", self.domain)],
         }
     }
 }
@@ -302,7 +315,7 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
     let mut dev = None;
     let certs = settings.cert.unwrap_or_default();
     let keys = settings.key.unwrap_or_default();
-    let mut identities = match settings.dev_cert.unwrap_or(false) {
+    let identities = match settings.dev_cert.unwrap_or(false) {
         true if certs.is_empty() && keys.is_empty() => {
             let authority = match effects {
                 Effects::None if !state_dir.join("dev-ca.pem").exists() => {
@@ -311,7 +324,8 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
                 _ => DevAuthority::load_or_create(&state_dir)?,
             };
             dev = Some((state_dir.join("dev-ca.pem"), authority.pin()));
-            vec![authority.issue(&dev_names(&domain, https.iter().chain(&tunnel)))?]
+            let names = dev_names(&domain, https.iter().chain(&tunnel));
+            Identities::issued(authority, names)?
         }
         false if certs.is_empty() && keys.is_empty() => {
             return Err(ConfigError::NoCertificate { domain });
@@ -319,7 +333,6 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
         false if certs.len() == keys.len() => load(&certs, &keys)?,
         _ => return Err(ConfigError::Certificate),
     };
-    let identity = identities.remove(0);
     let store = match effects {
         Effects::None if !Store::exists(&state_dir) => Store::in_memory()?,
         _ => Store::open(&state_dir)?,
@@ -340,8 +353,7 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
         http_mode,
         tunnel,
         admin: admin(settings.admin.as_deref())?,
-        identity: Some(identity),
-        other_identities: identities,
+        identities: Some(identities),
         names,
         shards: settings.shards.unwrap_or(defaults.shards),
         trusted_proxies: proxies

@@ -8,12 +8,13 @@
 //!   names they may have ([`names`]), and which they hold ([`registry`]).
 //! - [`session`] is the handle to a client that has come in. It sits below both doors.
 //! - [`edge`] is the door for visitors. `edge/handle.rs` is the page to read first.
-//! - [`admin`] answers health probes.
+//! - [`admin`] answers health probes; `certificates` warns of those that visitors refuse.
 //! - [`cli`] holds the words as typed, [`config`] the checked types, [`token_command`], [`name_command`] and
 //!   [`domain_command`] are what `ngrnotok-server token …`, `… name …` and `… domain …` do.
 
 pub mod admin;
 pub mod auth;
+mod certificates;
 pub mod cli;
 pub mod config;
 mod console;

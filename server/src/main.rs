@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
@@ -76,6 +77,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             let checked = config::check(wishes, Effects::None)
                 .await
                 .map_err(|error| settings(error.into()))?;
+            for flaw in checked.config.certificate_flaws(SystemTime::now()) {
+                output::complain(&format!("ngrnotok-server: warning: {flaw}"));
+            }
             written(output::print(format!(
                 "The configuration is good.\nTunnels are at {}\n",
                 checked.urls

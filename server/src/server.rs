@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::admin;
 use crate::auth::Auth;
+use crate::certificates;
 use crate::config::Config;
 use crate::edge::{Edge, Handover, HttpMode};
 use crate::gate::{Gate, Keeping, Owners, Sessions};
@@ -37,6 +38,9 @@ pub struct Server {
     registry: Registry,
     auth: Auth,
     names: Names,
+    identities: Identities,
+    /// What the certificates should be good for.
+    hosts: Vec<String>,
     threads: Vec<JoinHandle<()>>,
     admin: Option<TcpListener>,
     visitors: TaskTracker,
@@ -137,8 +141,8 @@ impl Server {
         if config.https.is_empty() && config.tunnel.is_empty() {
             return Err(StartError::NoTunnels);
         }
-        let identity = config.identity.ok_or(StartError::NoCertificate)?;
-        let identities = Identities::new(identity, config.other_identities)?;
+        let hosts = config.certified_hosts();
+        let identities = config.identities.ok_or(StartError::NoCertificate)?;
         let shards = config.shards.get();
         let mut addresses = Addresses::default();
         let mut inherited = config.inherited;
@@ -228,7 +232,7 @@ impl Server {
                 tls: link_server_config(identities.clone(), &[ALPN])?,
                 region: config.region,
                 urls,
-                identities,
+                identities: identities.clone(),
                 tasks: links.clone(),
                 drain: drain.clone(),
                 drain_limit: config.drain_limit,
@@ -259,6 +263,8 @@ impl Server {
             registry,
             auth: config.auth,
             names: config.names,
+            identities,
+            hosts,
             threads,
             admin,
             visitors,
@@ -288,6 +294,7 @@ impl Server {
     /// Cancel safety: dropping the future ends the server at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> bool {
         let (auth, names) = (self.auth, self.names);
+        let (identities, hosts) = (self.identities, self.hosts);
         let (registry, stop) = (self.registry, self.stop.clone());
         // As long as there are links, and not on a shard, because both work with the store.
         let watch = async move {
@@ -295,8 +302,9 @@ impl Server {
                 names.recall(&registry, self.grace).await;
                 names.keep(&registry).await
             };
-            let both = async { tokio::join!(auth.watch(), names) };
-            stop.run_until_cancelled(both).await
+            let certificates = certificates::watch(&identities, &hosts);
+            let all = async { tokio::join!(auth.watch(), names, certificates) };
+            stop.run_until_cancelled(all).await
         };
         let _watch = AbortOnDropHandle::new(self.links.spawn(watch));
         tokio::select! {

@@ -3,6 +3,7 @@
 
 mod asking;
 mod beside;
+mod certificates;
 mod client;
 mod config;
 mod doctor;
@@ -67,6 +68,11 @@ impl RunningServer {
             "--https",
         ];
         let program = ngrnotok_server(scratch, &fixed).args([https]).args(args);
+        Self::run(program).await
+    }
+
+    /// Runs a server that prints its pin.
+    async fn run(program: Program) -> Self {
         let mut program = program.start();
         Self {
             https: program.line_of("https").await,

@@ -114,7 +114,7 @@ fn socks5_resolves_here_and_passes_an_address_on() {
         let names = [DOMAIN.to_owned(), "192.0.2.7".to_owned()];
         let identity = authority.issue(&names).unwrap();
         let plan = World::plan().server(move |config| {
-            config.identity = Some(identity);
+            config.identities = Some(identity.try_into().expect("a key that fits"));
             config.tunnel = vec![any_port()];
         });
         let world = plan.start().await;

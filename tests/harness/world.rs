@@ -16,9 +16,9 @@ use ngrnotok::opener::Opener;
 use ngrnotok::requests::Requests;
 use ngrnotok::resend::Resender;
 use ngrnotok::status::{State, Status};
-use ngrnotok_certs::Identity;
 use ngrnotok_certs::dev::DevAuthority;
 use ngrnotok_certs::tls::{Trust, client_config};
+use ngrnotok_certs::{Identities, Identity};
 use ngrnotok_common::hostname::HostPort;
 use ngrnotok_server::auth::{Anonymous, Auth};
 use ngrnotok_server::edge::HttpMode;
@@ -68,6 +68,8 @@ type Adjust = Box<dyn FnOnce(&mut Config)>;
 pub struct Plan {
     authority: Arc<DevAuthority>,
     settings: Vec<Adjust>,
+    /// For hosts outside the domain.
+    certificates: Vec<Identity>,
     clients: Vec<(String, Origin)>,
 }
 
@@ -89,6 +91,7 @@ impl World {
         Plan {
             authority: Arc::new(DevAuthority::generate().expect("an authority")),
             settings: Vec::new(),
+            certificates: Vec::new(),
             clients: Vec::new(),
         }
     }
@@ -250,10 +253,10 @@ impl Plan {
     }
 
     /// Gives the server a certificate for a host of its own.
-    pub fn certificate(self, host: &str) -> Self {
+    pub fn certificate(mut self, host: &str) -> Self {
         let identity = self.authority.issue(&[host.to_owned()]);
-        let identity = identity.expect("an identity");
-        self.server(|config| config.other_identities.push(identity))
+        self.certificates.push(identity.expect("an identity"));
+        self
     }
 
     /// Adds a client with the tunnel `name`.
@@ -269,11 +272,13 @@ impl Plan {
             format!("*.{DOMAIN}"),
             "localhost".to_owned(),
         ];
+        let identity = self.authority.issue(&names).expect("an identity");
+        let identities = Identities::new(identity, self.certificates);
         let mut config = Config {
             https: vec![any_port()],
             http: vec![any_port()],
             http_mode: HttpMode::Serve,
-            identity: Some(self.authority.issue(&names).expect("an identity")),
+            identities: Some(identities.expect("keys that fit")),
             shards: NonZeroUsize::new(2).expect("two"),
             drain_limit: Duration::from_secs(8),
             settling: Duration::ZERO,

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use ngrnotok_certs::flaws::flaws;
+use ngrnotok_certs::validity::span;
+
 use super::{Report, State};
 use crate::config::{self, ConfigError, Wishes, summary};
 use crate::connect::{ConnectError, Connector};
@@ -18,9 +21,10 @@ const TLS: &str = "tls";
 const CLOCK: &str = "clock";
 const TOKEN: &str = "token";
 const VERSIONS: &str = "versions";
+const VISITORS: &str = "visitors";
 
 /// What has to do with a server.
-const OF_THE_SERVER: [&str; 6] = [DNS, REACHABILITY, TLS, CLOCK, TOKEN, VERSIONS];
+const OF_THE_SERVER: [&str; 7] = [DNS, REACHABILITY, TLS, VISITORS, CLOCK, TOKEN, VERSIONS];
 
 /// A clock that is wrong by more than this is in the way of certificates and tokens sooner or later.
 const CLOCK_LIMIT: Duration = Duration::from_secs(60);
@@ -118,11 +122,12 @@ async fn server(report: &mut Report, connector: Connector, wishes: &Wishes) {
         }
     };
     tls(report, secured.expires, &wishes.settings);
+    visitors(report, &connector, &wishes.settings).await;
     match connector.time(secured).await {
         Ok(time) => clock(report, time, SystemTime::now()),
         Err(error) => {
             told(report, CLOCK, &error);
-            return report.skip(&OF_THE_SERVER[4..], "the server does not answer");
+            return report.skip(&OF_THE_SERVER[5..], "the server does not answer");
         }
     }
     token(report, connector, &wishes.settings).await;
@@ -147,6 +152,49 @@ fn tls(report: &mut Report, expires: Option<SystemTime>, settings: &Settings) {
         ),
         Some(left) => report.good(TLS, format!("{known}, for {} more", span(left))),
         None => report.good(TLS, known),
+    }
+}
+
+/// What visitors are shown for names under the server's domain, and for hosts of the user's own. The domain is
+/// taken to be what the server is called, unless it says that it is not.
+async fn visitors(report: &mut Report, connector: &Connector, settings: &Settings) {
+    let mut hosts: Vec<String> = connector
+        .domain()
+        .map(|domain| format!("*.{domain}"))
+        .into_iter()
+        .collect();
+    let names = settings
+        .tunnels
+        .values()
+        .filter_map(|words| words.name.as_ref());
+    hosts.extend(names.filter(|name| name.is_host()).map(ToString::to_string));
+    let (mut good, mut flawed) = (Vec::new(), false);
+    for host in hosts {
+        let asked = host.replacen('*', "ngrnotok-doctor", 1);
+        let Ok(Some(chain)) = connector.shown_to_visitors(&asked).await else {
+            continue;
+        };
+        let flaws = flaws(&chain, Some(&host), SystemTime::now());
+        if flaws.is_empty() {
+            good.push(host);
+            continue;
+        }
+        flawed = true;
+        for flaw in flaws {
+            report.warn(
+                VISITORS,
+                format!("the certificate that visitors of {host} are shown {flaw}"),
+                format!("The server's operator can mend it: {}.", flaw.cure()),
+            );
+        }
+    }
+    match good.is_empty() {
+        false => report.good(
+            VISITORS,
+            format!("they are shown a certificate for {}", good.join(", ")),
+        ),
+        true if flawed => {}
+        true => report.skip(&[VISITORS], "it is not known where they come in"),
     }
 }
 
@@ -230,17 +278,6 @@ async fn local(report: &mut Report, name: &str, target: &Target) {
             format!("nothing listens on {target}"),
             "Start the app, or name the port that it listens on.",
         ),
-    }
-}
-
-/// `7 minutes`, in the largest unit of which there are two.
-fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..120 => format!("{seconds} seconds"),
-        120..7_200 => format!("{} minutes", seconds / 60),
-        7_200..172_800 => format!("{} hours", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
     }
 }
 

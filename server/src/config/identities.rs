@@ -9,22 +9,19 @@ use super::ConfigError;
 
 /// Loads certificates and keys, of which the first is for everybody and each other one for the hosts that
 /// it is good for.
-pub(super) fn load(certs: &[PathBuf], keys: &[PathBuf]) -> Result<Vec<Identity>, ConfigError> {
-    let mut identities: Vec<Identity> = Vec::new();
+pub(super) fn load(certs: &[PathBuf], keys: &[PathBuf]) -> Result<Identities, ConfigError> {
+    let mut loaded: Vec<Identity> = Vec::new();
+    let mut identities = Err(ConfigError::Certificate);
     for (cert, key) in certs.iter().zip(keys) {
-        let identity = Identity::load(cert, key)?;
+        loaded.push(Identity::load(cert, key)?);
         // Certificate and key may each be fine and not belong together.
-        let usable = match identities.first() {
-            None => Identities::new(identity.clone(), []),
-            Some(first) => Identities::new(first.clone(), [identity.clone()]),
-        };
-        usable.map_err(|source| ConfigError::Tls {
+        let usable = Identities::new(loaded[0].clone(), loaded[1..].iter().cloned());
+        identities = Ok(usable.map_err(|source| ConfigError::Tls {
             cert: cert.clone(),
             source,
-        })?;
-        identities.push(identity);
+        })?);
     }
-    Ok(identities)
+    identities
 }
 
 /// Names for which a development certificate is good: all tunnels, and the ways to the server itself.
