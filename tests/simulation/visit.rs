@@ -1,11 +1,13 @@
 //! A visitor, as the edge would send him.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 use http_body_util::Empty;
 use ngrnotok_common::id::SessionId;
+use ngrnotok_common::prefix::Prefix;
 use ngrnotok_common::protocol::stream::{CAUSE, TUNNEL};
 use ngrnotok_server::registry::Route;
 use ngrnotok_server::session::Unanswered;
@@ -38,7 +40,9 @@ pub(crate) async fn visit(route: Route, name: String, path: String, is_sure: boo
     let mut interim = |_| {};
     let sent = async {
         let body = Empty::<Bytes>::new();
-        match route.session.send(&mut head, body, &mut interim).await {
+        let from = Prefix::of(Ipv4Addr::LOCALHOST.into());
+        let sent = route.session.send(from, &mut head, body, &mut interim);
+        match sent.await {
             Err(Unanswered::Lost(lost)) => route.session.send_again(*lost, &mut interim).await,
             Err(Unanswered::For(cause)) => Err(cause),
             Ok(answer) => Ok(answer),
