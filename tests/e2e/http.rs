@@ -2,11 +2,11 @@
 
 use http::Response;
 use http_body_util::BodyExt;
-use ngrnotok_tests::body::{empty, full};
+use ngrnotok_tests::body::{empty, full, pieces};
 use ngrnotok_tests::origin::{Origin, values};
-use ngrnotok_tests::run;
-use ngrnotok_tests::visitor::Via;
+use ngrnotok_tests::visitor::{Answer, Via};
 use ngrnotok_tests::world::World;
+use ngrnotok_tests::{run, soon};
 
 #[test]
 fn an_answer_arrives_with_just_what_the_app_said() {
@@ -432,6 +432,97 @@ fn a_head_that_cannot_be_read_is_told_why() {
                 );
                 assert!(wire.rest().await.is_empty());
             }
+        }
+    });
+}
+
+/// Answers each path of a table with the bytes beside it, once per connection.
+async fn writing_by_path(table: &'static [(&'static str, &'static str)]) -> Origin {
+    Origin::raw(async |mut wire| {
+        let head = wire.head().await;
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let said = table.iter().find(|(known, _)| *known == path);
+        wire.say(format!(
+            "{}Content-Length: 2\r\n\r\nok",
+            said.expect("it is known").1
+        ))
+        .await;
+    })
+    .await
+}
+
+#[test]
+fn a_reason_phrase_of_the_app_reaches_visitors_in_http1() {
+    const SAID: &[(&str, &str)] = &[
+        ("/401", "HTTP/1.1 401 Token expired\r\n"),
+        ("/499", "HTTP/1.1 499 Client Gone\r\n"),
+        ("/599", "HTTP/1.1 599 \r\n"),
+        ("/404", "HTTP/1.1 404 Not Found\r\n"),
+        // A word of the link in the app's mouth is none.
+        ("/200", "HTTP/1.1 200 OK\r\nNgrnotok-Reason: forged\r\n"),
+    ];
+    run(async {
+        let world = World::of(&writing_by_path(SAID).await).await;
+        for (path, said) in SAID {
+            let line = said.lines().next().expect("a line");
+            for via in [Via::Http1, Via::PlainHttp1] {
+                let mut wire = world.wire(via, "app").await;
+                let host = world.authority(via, "app");
+                wire.say(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+                    .await;
+                let head = soon("an answer", wire.head()).await;
+                assert_eq!(head.lines().next(), Some(line), "{via:?}");
+                assert!(!head.to_ascii_lowercase().contains("ngrnotok-"), "{head}");
+            }
+            let answer = world.visit(Via::Http2).await.get(path).await;
+            assert_eq!(answer.status.as_str(), &path[1..]);
+            assert_eq!(answer.headers.len(), 1, "{:?}", answer.headers);
+        }
+    });
+}
+
+#[test]
+fn fields_that_a_proxy_may_mend_are_mended() {
+    const SAID: &[(&str, &str)] = &[
+        ("/blank", "HTTP/1.1 200 OK\r\nX-Policy : a;b\r\n"),
+        ("/folded", "HTTP/1.1 200 OK\r\nX-Policy: a;\r\n b\r\n"),
+    ];
+    run(async {
+        let world = World::of(&writing_by_path(SAID).await).await;
+        for via in Via::ALL {
+            for (path, _) in SAID {
+                let answer = world.visit(via).await.get(path).await;
+                assert_eq!(answer.text(), "ok", "{via:?} {path}");
+                let policy = answer.field("x-policy").replace(' ', "");
+                assert_eq!(policy, "a;b", "{via:?} {path}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_get_that_ends_behind_its_head_reaches_the_app_without_a_body() {
+    run(async {
+        let world = World::of(&Origin::mirror().await).await;
+        for via in [Via::Http2, Via::PlainHttp2] {
+            let visitor = world.visit(via).await;
+            for method in ["GET", "HEAD", "DELETE", "OPTIONS"] {
+                // hyper does not know that it is empty, and ends it with a frame of its own.
+                let (sender, body) = pieces();
+                drop(sender);
+                let request = visitor.request(method, "/").body(body).unwrap();
+                let answer = visitor.send(request).await;
+                assert_eq!(answer.status, 200);
+                assert!(!answer.text().contains("transfer-encoding"), "{answer:?}");
+            }
+            // One that has a body says so, also if that is long in coming.
+            let (mut sender, body) = pieces();
+            let request = visitor.request("GET", "/").body(body).unwrap();
+            let answer = soon("an answer", visitor.open(request)).await.unwrap();
+            let _ = sender.send_data("late".into()).await;
+            drop(sender);
+            let answer = Answer::collect(answer).await.unwrap();
+            assert!(answer.text().contains("transfer-encoding: chunked"));
         }
     });
 }

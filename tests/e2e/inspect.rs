@@ -477,3 +477,20 @@ fn the_body_with_which_an_upgrade_began_is_kept() {
         assert_eq!(exchange.request.body.bytes, "body");
     });
 }
+
+#[test]
+fn an_answer_that_breaks_off_says_what_was_wrong_with_it() {
+    run(async {
+        let chunk = "5;signature=0123456789abcdef\r\nhello\r\n";
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let app = Origin::writing(format!("{head}{}0\r\n\r\n", chunk.repeat(1000))).await;
+        let (world, client) = recorded(&app).await;
+        let visitor = world.visit(Via::Http2).await;
+        let request = visitor.request("GET", "/").body(full("")).unwrap();
+        assert!(visitor.try_send(request).await.is_err());
+        let State::Broken(why) = over(&client, 1).await.state else {
+            panic!("it broke off");
+        };
+        assert!(why.contains("chunk extensions over limit"), "{why}");
+    });
+}

@@ -69,6 +69,9 @@ impl Connection {
             .max_headers(FIELDS)
             // Old apps and small devices look for `Content-Length` letter by letter, though names have no case.
             .title_case_headers(true)
+            // What RFC 9112 §5.1 and §5.2 let a proxy mend in an answer, as browsers do.
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(TokioIo::new(stream))
             .await?;
         // Ends when its sender is dropped or the app closes; errors reach the exchange that meets them.

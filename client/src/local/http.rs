@@ -13,7 +13,7 @@ use http::{Extensions, HeaderValue, Request, Response, StatusCode, Uri, Version}
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::ext::on_informational;
+use hyper::ext::{ReasonPhrase, on_informational};
 use ngrnotok_common::headers;
 use ngrnotok_common::id::VisitorId;
 use ngrnotok_common::link::calling::AnswerBody;
@@ -21,6 +21,7 @@ use ngrnotok_common::link::open::in_words;
 use ngrnotok_common::link::serving::Reply;
 use ngrnotok_common::login;
 use ngrnotok_common::protocol::cause::Cause;
+use ngrnotok_common::protocol::stream;
 use ngrnotok_common::socket::Socket;
 use tokio_util::task::TaskTracker;
 
@@ -31,7 +32,7 @@ use super::explain::Told;
 use super::pool::{Pool, Sharing};
 use super::rewrite::{HostHeader, PublicOrigin, Rewrite};
 use super::webpack::{Script, Webpack};
-use super::{Target, Trouble, hello, http2};
+use super::{Target, Trouble, hello, http2, trouble};
 
 /// What the local app speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -142,16 +143,17 @@ impl Local {
         let fields = answer.headers_mut();
         let both = fields.contains_key(CONTENT_LENGTH) && fields.contains_key(TRANSFER_ENCODING);
         if both || headers::settle_framing(fields).is_err() {
-            let reason = "it does not say clearly where its answer ends";
-            return Err(Trouble::new(
-                Cause::LocalBadResponse,
-                self.target(),
-                &reason,
-            ));
+            return Err(Trouble::framing(self.target(), fields));
         }
         headers::strip_answer(answer);
         *answer.version_mut() = Version::HTTP_2;
-        *answer.extensions_mut() = Extensions::new();
+        let mut extensions = std::mem::take(answer.extensions_mut());
+        if let Some(reason) = extensions.remove::<ReasonPhrase>()
+            && let Ok(reason) = HeaderValue::from_bytes(reason.as_bytes())
+            && !reason.is_empty()
+        {
+            answer.headers_mut().insert(stream::REASON, reason);
+        }
         Ok(())
     }
 
@@ -457,7 +459,7 @@ impl Body for LocalBody {
                 if frame.is_ready() {
                     connection.wire.piece_came(!body.is_end_stream());
                 }
-                frame.map_err(Into::into)
+                frame.map_err(|error| trouble::in_words(&error).into())
             }
             Self::Http2(body) => Pin::new(body)
                 .poll_frame(cx)

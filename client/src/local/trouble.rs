@@ -2,10 +2,15 @@
 
 use std::io;
 
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use ngrnotok_certs::failure::Failure;
 use ngrnotok_common::protocol::cause::Cause;
 
 use super::Target;
+
+/// How much of a field's value is shown, in characters.
+const SHOWN: usize = 64;
 
 /// Why the local app gave no answer.
 #[derive(Debug)]
@@ -57,6 +62,24 @@ impl Trouble {
         }
     }
 
+    /// The fields of an answer do not say clearly where it ends.
+    pub(super) fn framing(target: &Target, fields: &HeaderMap) -> Self {
+        let said = [TRANSFER_ENCODING, CONTENT_LENGTH].map(|name| {
+            let values = fields.get_all(&name).iter();
+            let values = values.map(|value| {
+                let value = String::from_utf8_lossy(value.as_bytes());
+                let shown = value.chars().take(SHOWN).collect::<String>();
+                format!("{name}: {}", shown.escape_debug())
+            });
+            values.take(2).collect::<Vec<_>>()
+        });
+        let reason = format!(
+            "it does not say clearly where its answer ends: {}",
+            said.concat().join(", ")
+        );
+        Self::new(Cause::LocalBadResponse, target, &reason)
+    }
+
     /// TLS could not be opened.
     pub(super) fn tls(target: &Target, error: &io::Error) -> Self {
         let failure = Failure::of(error);
@@ -85,8 +108,7 @@ impl Trouble {
         } else {
             Cause::LocalClosed
         };
-        let reason = std::error::Error::source(error)
-            .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+        let reason = in_words(error);
         let lead = match (cause, target) {
             (Cause::LocalBadResponse | Cause::LocalClosed, Target::Http { .. }) => {
                 Some(Lead::NotHttp)
@@ -97,5 +119,40 @@ impl Trouble {
             lead,
             ..Self::new(cause, target, &reason)
         }
+    }
+}
+
+/// What hyper says of a failure, with what is behind it.
+pub(super) fn in_words(error: &hyper::Error) -> String {
+    let source = std::error::Error::source(error);
+    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_without_a_clear_end_names_its_fields() {
+        let long: &'static str = "9".repeat(1000).leak();
+        let fields = [
+            (CONTENT_LENGTH, HeaderValue::from_static(long)),
+            (
+                TRANSFER_ENCODING,
+                HeaderValue::from_bytes(b"gzip\t\xff").unwrap(),
+            ),
+        ];
+        let target = "3000".parse().unwrap();
+        let told = Trouble::framing(&target, &fields.into_iter().collect()).detail;
+        let nines = "9".repeat(SHOWN);
+        assert_eq!(
+            told,
+            format!(
+                "http://localhost:3000: it does not say clearly where its answer ends: \
+                 transfer-encoding: gzip\\t\u{fffd}, content-length: {nines}"
+            )
+        );
     }
 }

@@ -114,6 +114,23 @@ impl LinkBody {
         Self(None)
     }
 
+    /// Waits for the first bytes of the body, or its end, and hands out nothing.
+    pub async fn begins(&self) {
+        let Some(receiving) = &self.0 else {
+            return;
+        };
+        poll_fn(|cx| {
+            let mut receiving = lock(receiving);
+            receiving.take_ahead(cx);
+            let begun = receiving.ahead.len > 0 || receiving.data_ended;
+            match begun || receiving.broken.is_some() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
     /// The driver of this body.
     pub fn ahead(&self) -> Ahead {
         Ahead(self.0.as_ref().map_or_else(Weak::new, Arc::downgrade))

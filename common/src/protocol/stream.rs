@@ -35,6 +35,9 @@ pub const METHOD: HeaderName = HeaderName::from_static("ngrnotok-method");
 /// `Content-Length` cannot say it: HTTP/2 compares that with the whole stream (RFC 9113 §8.1.1).
 pub const BODY_LENGTH: HeaderName = HeaderName::from_static("ngrnotok-body-length");
 
+/// On responses: the reason phrase of the local app, where it is not the usual one of the status.
+pub const REASON: HeaderName = HeaderName::from_static("ngrnotok-reason");
+
 /// On responses: the code of a [`Cause`](super::cause::Cause). Its presence says that the tunnel
 /// client made this answer itself because the local app gave none.
 pub const CAUSE: HeaderName = HeaderName::from_static("ngrnotok-cause");

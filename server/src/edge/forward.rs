@@ -9,6 +9,7 @@ use http::header::{EXPECT, HOST};
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme, Uri};
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body;
+use hyper::ext::ReasonPhrase;
 use ngrnotok_common::headers;
 use ngrnotok_common::hostname::HostPort;
 use ngrnotok_common::prefix::Prefix;
@@ -147,7 +148,13 @@ pub(super) fn read_answer(
     if let Some(code) = answer.headers().get(stream::CAUSE) {
         return Err(Cause::from_code(code.as_bytes()).unwrap_or(Cause::LocalBadResponse));
     }
+    let reason = answer.headers_mut().remove(stream::REASON);
     headers::strip_answer(&mut answer);
+    if let Some(reason) = reason
+        && let Ok(reason) = ReasonPhrase::try_from(reason.as_bytes())
+    {
+        answer.extensions_mut().insert(reason);
+    }
     // The version was the link's; each hop speaks its own.
     *answer.version_mut() = Version::HTTP_11;
     Ok(answer.map(|body| EdgeBody::Carried { body, _open: open }))

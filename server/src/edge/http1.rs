@@ -8,6 +8,7 @@ use std::task::Poll;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -135,6 +136,11 @@ async fn answer<S: Socket>(
                 // What follows could be anything, also in the eyes of the next hop.
                 let close = HeaderValue::from_static("close");
                 answer.headers_mut().insert(CONNECTION, close);
+            }
+            if answer.status().canonical_reason().is_none() {
+                // The local app's own words stand; hyper would say `<none>` where there are none.
+                let phrase = answer.extensions_mut();
+                phrase.get_or_insert_with(|| ReasonPhrase::from_static(b""));
             }
             answer
         }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use h2::server::Builder;
 use h2::{Reason, RecvStream};
-use http::header::{HeaderName, UPGRADE};
+use http::header::{CONTENT_LENGTH, HeaderName, UPGRADE};
 use http::{Method, Request, Response};
+use http_body::Body as _;
 use ngrnotok_common::link::body::{LinkBody, PumpError};
 use ngrnotok_common::link::open::in_words;
 use ngrnotok_common::link::ping::Pace;
@@ -18,7 +19,7 @@ use ngrnotok_common::link::serving::{Reply, Serving};
 use ngrnotok_common::socket::Socket;
 use ngrnotok_common::splice::{Receiving, StreamEnd, splice};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::activity::{Activity, EARLY_RESETS, HEAD_LIMIT, STALL_LIMIT};
@@ -46,6 +47,10 @@ const HEADER_LIST: u32 = 64 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 
 const WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
+
+/// How long such an end, or the first bytes of a body, may take to follow the head: 50 ms. After that an app of
+/// HTTP/1.1 is told that a body comes, and would find an empty one.
+const FIRST_FRAME: Duration = Duration::from_millis(50);
 
 /// A visitor that is gone without a word is noticed within 50 s.
 const PACE: Pace = Pace {
@@ -161,6 +166,14 @@ fn is_malformed<B>(request: &Request<B>) -> bool {
     !path.starts_with('/') && !asterisk || !matches!(scheme, "http" | "https")
 }
 
+/// Whether a request has no body in all likelihood, although it has not ended with its head: some visitors end
+/// it with an empty DATA frame that follows.
+fn may_be_bodiless(head: &Request<()>) -> bool {
+    let method = head.method();
+    let rarely_has_body = method.is_safe() || *method == Method::DELETE;
+    rarely_has_body && !head.headers().contains_key(CONTENT_LENGTH)
+}
+
 /// One request. A visitor who resets the stream drops it wherever it stands.
 ///
 /// Not an `async fn`: that would hold what it is given twice, and every request has one of these.
@@ -180,10 +193,14 @@ fn exchange(
     let wants_head_only = head.method == Method::HEAD;
     let mut head = Request::from_parts(head, ());
     let rest = body.rest();
-    let body = Upload::new(&head, body, &notes);
     let open = notes.open();
     let began = open.began();
     async move {
+        if may_be_bodiless(&head) && !body.is_end_stream() {
+            // Boxed, so that the ordinary request's future stays small.
+            let _ = Box::pin(timeout(FIRST_FRAME, body.begins())).await;
+        }
+        let body = Upload::new(&head, body, &notes);
         let interim = &mut |head| reply.interim(head);
         let answer = tokio::select! {
             // First of all, so that a request that was taken back at once reaches nobody.
