@@ -180,6 +180,31 @@ fn bodies_are_text_where_they_can_be_and_say_when_they_were_cut() {
 }
 
 #[test]
+fn packed_bodies_grow_only_so_far_and_are_read_again_as_they_were() {
+    use std::io::Write as _;
+    let size = 1024 * 1024;
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    bomb.write_all(&vec![b'0'; size]).unwrap();
+    let bomb = bomb.finish().unwrap();
+    let mut packed = exchange();
+    packed.id = ExchangeId::default();
+    let answer = packed.answer.as_mut().unwrap();
+    let gzip = HeaderValue::from_static("gzip");
+    answer.fields.insert(CONTENT_ENCODING, gzip);
+    answer.body = Captured::whole(bomb);
+    let archive = write::export_within(2 * size, vec![packed.clone(); 9].into_iter(), true);
+    assert!(archive.len() < 3 * size, "{}", archive.len());
+    let sizes = entries(&archive);
+    let sizes = sizes
+        .iter()
+        .map(|entry| entry["response"]["content"]["size"].as_u64());
+    assert_eq!(sizes.filter(|one| *one == Some(size as u64)).count(), 2);
+    for read in import(&archive).unwrap().exchanges {
+        assert_eq!(read, packed);
+    }
+}
+
+#[test]
 fn times_add_up() {
     for entry in entries(&export(exchanges().into_iter(), false)) {
         let timings = &entry["timings"];

@@ -3,21 +3,34 @@
 use std::time::Duration;
 
 use axum::extract::Query;
-use bytes::Bytes;
 use data_encoding::BASE64;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, Uri, Version};
 use serde_json::{Value, json};
 
 use crate::inspect::{
-    Answer, Captured, Direction, Exchange, Kind, Message, MessageKind, Origin, State, decoded, mask,
+    Answer, Captured, Decoded, Direction, Exchange, Kind, Message, MessageKind, Origin, State,
+    decoded, mask,
 };
 
 /// The most that a packed body is unpacked to: 16 MiB.
 const UNPACKED: usize = 16 * 1024 * 1024;
 
+/// By how much all bodies of an archive may grow when they are unpacked: 256 MiB. A visitor can have many sent that
+/// are a thousand times larger unpacked.
+const GROWTH: usize = 256 * 1024 * 1024;
+
 /// Writes an archive of these exchanges. Without `secrets`, what is secret is hidden, and stays so.
 pub fn export(exchanges: impl Iterator<Item = Exchange>, secrets: bool) -> Vec<u8> {
+    export_within(GROWTH, exchanges, secrets)
+}
+
+/// The same, with room for bodies to grow.
+pub(super) fn export_within(
+    mut room: usize,
+    exchanges: impl Iterator<Item = Exchange>,
+    secrets: bool,
+) -> Vec<u8> {
     let creator = json!({ "name": "ngrnotok", "version": env!("CARGO_PKG_VERSION") });
     let mut text = format!("{{\"log\":{{\"version\":\"1.2\",\"creator\":{creator},\"entries\":[");
     for (place, mut exchange) in exchanges.enumerate() {
@@ -28,7 +41,7 @@ pub fn export(exchanges: impl Iterator<Item = Exchange>, secrets: bool) -> Vec<u
             text.push(',');
         }
         // One at a time: all of them as values would be several times as large.
-        text.push_str(&entry(&exchange).to_string());
+        text.push_str(&entry(&exchange, &mut room).to_string());
     }
     text.push_str("]}}");
     text.into_bytes()
@@ -43,7 +56,9 @@ fn hide(exchange: &mut Exchange) {
     }
 }
 
-fn entry(exchange: &Exchange) -> Value {
+fn entry(exchange: &Exchange, room: &mut usize) -> Value {
+    let answer = exchange.answer.as_ref();
+    let unpacked = answer.map(|answer| unpacked(answer, room));
     let timing = &exchange.timing;
     let ended = timing.ended.unwrap_or_default();
     let answered = timing.answered.unwrap_or(ended);
@@ -53,7 +68,7 @@ fn entry(exchange: &Exchange) -> Value {
         "startedDateTime": jiff::Timestamp::try_from(exchange.at).unwrap_or_default().to_string(),
         "time": ms(ended.max(answered)),
         "request": request(exchange),
-        "response": response(exchange),
+        "response": response(exchange, unpacked.as_ref()),
         "cache": {},
         "timings": {
             "blocked": -1, "dns": -1, "connect": -1, "ssl": -1,
@@ -61,7 +76,7 @@ fn entry(exchange: &Exchange) -> Value {
             "wait": ms(answered - sent),
             "receive": ms(ended.saturating_sub(answered)),
         },
-        "_ngrnotok": particulars(exchange),
+        "_ngrnotok": particulars(exchange, unpacked.as_ref()),
     });
     let messages: Vec<Value> = exchange
         .messages
@@ -104,8 +119,17 @@ fn request(exchange: &Exchange) -> Value {
     value
 }
 
-fn response(exchange: &Exchange) -> Value {
-    let Some(answer) = &exchange.answer else {
+/// The body of an answer as HAR wants to see it. Where there is no room left it is unpacked to its packed size.
+fn unpacked(answer: &Answer, room: &mut usize) -> Decoded {
+    let packed = &answer.body.bytes;
+    let limit = UNPACKED.min(*room).max(packed.len());
+    let unpacked = decoded(packed, &answer.fields, limit);
+    *room = room.saturating_sub(unpacked.bytes.len().saturating_sub(packed.len()));
+    unpacked
+}
+
+fn response(exchange: &Exchange, unpacked: Option<&Decoded>) -> Value {
+    let (Some(answer), Some(unpacked)) = (&exchange.answer, unpacked) else {
         // As browsers write a request that got nothing.
         return json!({
             "status": 0, "statusText": "", "httpVersion": "", "cookies": [], "headers": [],
@@ -121,7 +145,7 @@ fn response(exchange: &Exchange) -> Value {
         "httpVersion": version(answer.version),
         "cookies": [],
         "headers": fields(&answer.fields),
-        "content": content(answer),
+        "content": content(answer, unpacked),
         "redirectURL": location.and_then(|to| to.to_str().ok()).unwrap_or_default(),
         "headersSize": -1,
         "bodySize": answer.body.total,
@@ -136,9 +160,7 @@ fn trouble(exchange: &Exchange) -> String {
     }
 }
 
-/// HAR wants to see it unpacked.
-fn content(answer: &Answer) -> Value {
-    let unpacked = decoded(&answer.body.bytes, &answer.fields, UNPACKED);
+fn content(answer: &Answer, unpacked: &Decoded) -> Value {
     let (text, encoding) = text(&unpacked.bytes);
     let mut content = json!({
         "size": unpacked.bytes.len(),
@@ -148,7 +170,9 @@ fn content(answer: &Answer) -> Value {
     if let Some(encoding) = encoding {
         content["encoding"] = json!(encoding);
     }
-    let comments = [cut(&answer.body), unpacked.trouble];
+    let only = unpacked.cut && !answer.body.is_cut();
+    let only = only.then(|| format!("cut: unpacked as far as {} bytes", unpacked.bytes.len()));
+    let comments = [cut(&answer.body), only, unpacked.trouble.clone()];
     let comments: Vec<String> = comments.into_iter().flatten().collect();
     if !comments.is_empty() {
         content["comment"] = json!(comments.join("; "));
@@ -214,7 +238,7 @@ fn version(version: Version) -> &'static str {
 }
 
 /// What HAR has no place for.
-fn particulars(exchange: &Exchange) -> Value {
+fn particulars(exchange: &Exchange, unpacked: Option<&Decoded>) -> Value {
     let timing = &exchange.timing;
     let nanos = |time: Option<Duration>| time.map(|time| time.as_nanos() as u64);
     let (state, cause, reason) = match &exchange.state {
@@ -233,8 +257,7 @@ fn particulars(exchange: &Exchange) -> Value {
     };
     let answer = exchange.answer.as_ref().map(|answer| {
         let mut value = body(&answer.body, answer.trailers.as_ref());
-        let unpacked: Bytes = decoded(&answer.body.bytes, &answer.fields, UNPACKED).bytes;
-        if unpacked != answer.body.bytes {
+        if unpacked.is_some_and(|unpacked| unpacked.bytes != answer.body.bytes) {
             value["packed"] = json!(BASE64.encode(&answer.body.bytes));
         }
         value

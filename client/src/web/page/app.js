@@ -43,6 +43,7 @@ function showLost(error) {
 function needLink() {
   if (document.querySelector(".stranger")) return;
   onSignIn(() => location.reload());
+  for (const part of $("main").children) part.hidden = true;
   document.body.className = "on-stranger";
   $("main").append(
     el(
@@ -51,7 +52,7 @@ function needLink() {
       el("h1", {}, "This browser is not let in yet"),
       linkRefused ? el("p", { class: "warn" }, linkRefused) : null,
       el("p", {}, "What goes through your tunnels is for you alone, and other users of this machine can open this address, too. A link from the client lets your browser in until the client ends."),
-      el("ul", {}, el("li", {}, "Run ", el("code", {}, "ngrnotok status"), " in a terminal and open the link after Inspect."), el("li", {}, "Or press ", el("kbd", {}, "i"), " where the client runs.")),
+      el("ul", {}, el("li", {}, "Run ", el("code", {}, "ngrnotok status"), " in a terminal and open the link after Inspect."), el("li", {}, "Or press ", el("kbd", {}, "i"), " in the panel of the client.")),
     ),
   );
 }
@@ -94,6 +95,7 @@ const showDetail = doing((id) => detail.show(id, { back }));
 function route() {
   // A link that was opened in this tab.
   if (location.hash.startsWith("#once=")) return location.reload();
+  if (document.querySelector(".stranger")) return;
   const [, word = ""] = location.hash.match(/^#\/(.*)$/) ?? [];
   const id = /^\d+$/.test(word) ? Number(word) : null;
   const onStatus = word === "status";

@@ -47,12 +47,12 @@ export function xml(text) {
     lines.push(whole.slice(0, Math.max(0, MOST - length)));
     length += whole.length + 1;
   };
-  const walk = (node, depth) => {
-    if (length > MOST) return;
-    if (node.nodeType === Node.TEXT_NODE || node.nodeType === Node.CDATA_SECTION_NODE) {
-      const words = node.data.trim();
-      if (words) add(depth, words);
-    } else if (node.nodeType === Node.COMMENT_NODE) add(depth, `<!--${node.data}-->`);
+  // What is still to come, the next one last: nodes, and ends of elements. Calls would nest as deep as the document.
+  const rest = [...parsed.childNodes].reverse().map((node) => ({ node, depth: 0 }));
+  while (rest.length && length <= MOST) {
+    const { node, depth, end } = rest.pop();
+    if (end) add(depth, end);
+    else if (node.nodeType === Node.COMMENT_NODE) add(depth, `<!--${node.data}-->`);
     else if (node.nodeType === Node.ELEMENT_NODE) {
       const attributes = [...node.attributes].map(({ name, value }) => ` ${name}="${value}"`).join("");
       const inner = [...node.childNodes].filter((child) => child.nodeType !== Node.TEXT_NODE || child.data.trim());
@@ -60,11 +60,10 @@ export function xml(text) {
       else if (inner.length === 1 && inner[0].nodeType === Node.TEXT_NODE) add(depth, `<${node.nodeName}${attributes}>${inner[0].data.trim()}</${node.nodeName}>`);
       else {
         add(depth, `<${node.nodeName}${attributes}>`);
-        inner.forEach((child) => walk(child, depth + 1));
-        if (length <= MOST) add(depth, `</${node.nodeName}>`);
+        rest.push({ depth, end: `</${node.nodeName}>` });
+        for (const child of inner.reverse()) rest.push({ node: child, depth: depth + 1 });
       }
-    }
-  };
-  [...parsed.childNodes].forEach((node) => walk(node, 0));
-  return { text: lines.join("\n"), cut: length > MOST };
+    } else if (node.data?.trim()) add(depth, node.data.trim());
+  }
+  return { text: lines.join("\n"), cut: rest.length > 0 || length > MOST };
 }
