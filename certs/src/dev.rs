@@ -1,6 +1,7 @@
 //! A certificate authority for development: it makes certificates for any name on the spot, and is
 //! trusted by whoever is told to trust it.
 
+mod constraints;
 mod files;
 
 use std::fmt;
@@ -42,21 +43,24 @@ impl DevAuthority {
     ///
     /// When the system gives no randomness.
     pub fn generate() -> Result<Self, DevError> {
-        Self::generate_at(SystemTime::now())
+        Self::generate_at(SystemTime::now(), None)
     }
 
     /// The authority kept in the files `dev-ca.pem` and `dev-ca.key` of a directory, which are
     /// made (and the directory too) unless both are there.
+    ///
+    /// A new one is good for `names`, with all that is under them, and for this machine itself; nobody
+    /// believes what it signs for others.
     ///
     /// Several processes may do this at once: all get the same authority. On Unix only the owner
     /// can read the key, also when its file was more open before. Blocks on the file system.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read or written, or holds something else than a living authority: the
-    /// error says which file to delete.
-    pub fn load_or_create(state_dir: &Path) -> Result<Self, DevError> {
-        files::load_or_create(state_dir)
+    /// When a file cannot be read or written, or holds something else than a living authority for these
+    /// names: the error says which file to delete.
+    pub fn load_or_create(state_dir: &Path, names: &[String]) -> Result<Self, DevError> {
+        files::load_or_create(state_dir, names)
     }
 
     /// A new key and a certificate for it, valid from an hour ago and for 90 days from now.
@@ -113,7 +117,7 @@ impl DevAuthority {
         self.certificate.clone()
     }
 
-    fn generate_at(now: SystemTime) -> Result<Self, DevError> {
+    fn generate_at(now: SystemTime, only_for: Option<&[String]>) -> Result<Self, DevError> {
         let key = KeyPair::generate().map_err(DevError::Sign)?;
         let pin = Pin::of_key_info(&key.subject_public_key_info());
         // Trust stores list authorities by name: those of two computers must differ.
@@ -121,6 +125,7 @@ impl DevAuthority {
         let mut params = params(&name, now, AUTHORITY_LIFETIME)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.name_constraints = only_for.map(constraints::only);
 
         let certificate = params.self_signed(&key).map_err(DevError::Sign)?;
         Ok(Self {
@@ -250,6 +255,43 @@ mod tests {
         for name in ["test", "a.b.tunnel.test", "127.0.0.2"] {
             handshake(&client, &server, name).unwrap_err();
         }
+    }
+
+    #[test]
+    fn an_authority_for_some_names_is_believed_for_no_other() {
+        let names = ["*.tunnel.test", "192.0.2.7", "2001:db8::7"].map(str::to_owned);
+        let authority = DevAuthority::generate_at(SystemTime::now(), Some(&names)).unwrap();
+        let client = client_config(Trust::Roots(vec![authority.certificate()]), &[]).unwrap();
+        let shake_hands = |name: &str| {
+            let identity = authority.issue(&[name.to_owned()]).unwrap();
+            handshake(&client, &server_config(identity, &[]).unwrap(), name)
+        };
+        let (_, certificate) = parse_x509_certificate(&authority.certificate).unwrap();
+        for (name, good) in [
+            ("tunnel.test", true),
+            ("app.tunnel.test", true),
+            ("localhost", true),
+            ("127.0.0.1", true),
+            ("127.1.2.3", true),
+            ("::1", true),
+            ("192.0.2.7", true),
+            ("2001:db8::7", true),
+            ("xtunnel.test", false),
+            ("test", false),
+            ("bank.example", false),
+            ("192.0.2.8", false),
+            ("2001:db8::8", false),
+        ] {
+            assert_eq!(shake_hands(name).is_ok(), good, "{name}");
+            assert_eq!(constraints::permit(&certificate, name), good, "{name}");
+        }
+        let wildcard = authority.issue(&["*.tunnel.test".to_owned()]).unwrap();
+        let server = server_config(wildcard, &[]).unwrap();
+        handshake(&client, &server, "app.tunnel.test").unwrap();
+        // Those from before there were constraints.
+        let old = DevAuthority::generate().unwrap();
+        let (_, old) = parse_x509_certificate(&old.certificate).unwrap();
+        assert!(constraints::permit(&old, "bank.example"));
     }
 
     #[test]

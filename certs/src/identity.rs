@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn loads_the_files_of_the_dev_authority() {
         let dir = Scratch::new();
-        let authority = DevAuthority::load_or_create(dir.path()).unwrap();
+        let authority = DevAuthority::load_or_create(dir.path(), &[]).unwrap();
 
         let identity = Identity::load(
             &dir.path().join("dev-ca.pem"),

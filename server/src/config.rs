@@ -317,14 +317,14 @@ pub async fn check(settings: Settings, effects: Effects) -> Result<Checked, Conf
     let keys = settings.key.unwrap_or_default();
     let identities = match settings.dev_cert.unwrap_or(false) {
         true if certs.is_empty() && keys.is_empty() => {
+            let names = dev_names(&domain, https.iter().chain(&tunnel));
             let authority = match effects {
                 Effects::None if !state_dir.join("dev-ca.pem").exists() => {
                     DevAuthority::generate()?
                 }
-                _ => DevAuthority::load_or_create(&state_dir)?,
+                _ => DevAuthority::load_or_create(&state_dir, &names)?,
             };
             dev = Some((state_dir.join("dev-ca.pem"), authority.pin()));
-            let names = dev_names(&domain, https.iter().chain(&tunnel));
             Identities::issued(authority, names)?
         }
         false if certs.is_empty() && keys.is_empty() => {

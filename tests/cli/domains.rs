@@ -132,7 +132,7 @@ fn further_certificates_are_checked_like_the_first() {
         let [one, two] = ["one", "two"].map(|folder| {
             let folder = scratch.path().join(folder);
             std::fs::create_dir(&folder).expect("a folder can be made");
-            DevAuthority::load_or_create(&folder).expect("an authority");
+            DevAuthority::load_or_create(&folder, &[]).expect("an authority");
             let file = |name| folder.join(name).display().to_string();
             [file("dev-ca.pem"), file("dev-ca.key")]
         });

@@ -8,17 +8,19 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use ngrnotok_common::files::{self, Readers};
 use rcgen::{Issuer, KeyPair, PublicKeyData};
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 
+use super::constraints::permit;
 use super::{DevAuthority, DevError};
 use crate::pem::{self, PemError};
 use crate::pin::Pin;
 
-pub(super) fn load_or_create(dir: &Path) -> Result<DevAuthority, DevError> {
+pub(super) fn load_or_create(dir: &Path, names: &[String]) -> Result<DevAuthority, DevError> {
     files::private_folder(dir).map_err(|error| DevError::Directory {
         dir: dir.to_owned(),
         error,
@@ -29,9 +31,9 @@ pub(super) fn load_or_create(dir: &Path) -> Result<DevAuthority, DevError> {
     };
     let _held_to_the_end = lock(&dir.join("dev-ca.lock"))?;
     if files.are_there()? {
-        files.load()
+        files.load(names)
     } else {
-        let authority = DevAuthority::generate()?;
+        let authority = DevAuthority::generate_at(SystemTime::now(), Some(names))?;
         files.store(&authority)?;
         Ok(authority)
     }
@@ -53,7 +55,7 @@ impl Files {
         Ok(is_there(&self.certificate)? && is_there(&self.key)?)
     }
 
-    fn load(&self) -> Result<DevAuthority, DevError> {
+    fn load(&self, names: &[String]) -> Result<DevAuthority, DevError> {
         files::withdraw(&self.key).map_err(|error| failed("protect", &self.key, error))?;
         let key = self.load_key()?;
         let pem = pem::read(&self.certificate).map_err(DevError::Read)?;
@@ -76,6 +78,11 @@ impl Files {
             return Err(useless(format!(
                 "the certificate in {name} does not belong to the key in {}",
                 self.key.display()
+            )));
+        }
+        if let Some(other) = names.iter().find(|name| !permit(&parsed, name)) {
+            return Err(useless(format!(
+                "the authority in {name} was made for other names than {other}"
             )));
         }
         let issuer = Issuer::from_ca_cert_der(&certificate, key)
@@ -140,11 +147,16 @@ mod tests {
     use std::fs;
     use std::sync::Barrier;
     use std::thread;
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use super::*;
     use crate::testing::{Scratch, handshake, issue};
     use crate::tls::{Trust, client_config, server_config};
+
+    /// The authority of `dir` for `tunnel.test`.
+    fn load_or_create(dir: &Path) -> Result<DevAuthority, DevError> {
+        super::load_or_create(dir, &["tunnel.test".to_owned()])
+    }
 
     #[test]
     fn the_second_call_finds_what_the_first_has_made() {
@@ -236,12 +248,30 @@ mod tests {
     fn an_expired_authority_is_refused() {
         let dir = Scratch::new();
         let eleven_years = Duration::from_hours(11 * 365 * 24);
-        let old = DevAuthority::generate_at(SystemTime::now() - eleven_years).unwrap();
+        let old = DevAuthority::generate_at(SystemTime::now() - eleven_years, None).unwrap();
         in_dir(&dir).store(&old).unwrap();
 
         let error = load_or_create(dir.path()).unwrap_err().to_string();
 
         assert!(error.contains("dev-ca.pem has expired: delete"), "{error}");
+    }
+
+    #[test]
+    fn an_authority_for_other_names_is_refused_and_one_for_all_is_not() {
+        let dir = Scratch::new();
+        load_or_create(dir.path()).unwrap();
+        let other = ["*.tunnel.test", "other.test"].map(str::to_owned);
+        let error = super::load_or_create(dir.path(), &other);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("for other names than other.test: delete"),
+            "{error}"
+        );
+
+        let before_there_were_constraints = DevAuthority::generate().unwrap();
+        in_dir(&dir).store(&before_there_were_constraints).unwrap();
+        let kept = super::load_or_create(dir.path(), &other).unwrap();
+        assert_eq!(kept.pin(), before_there_were_constraints.pin());
     }
 
     #[test]
