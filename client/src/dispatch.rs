@@ -59,12 +59,17 @@ pub(crate) fn dispatch(
             refuse(&reply, Cause::TunnelNotFound);
             return;
         };
+        let caller = Caller {
+            visitor,
+            interim: None,
+            tell: &|explanation| tell(witness, &tunnel, explanation),
+        };
         let answer = tokio::select! {
             biased;
             // First, for a visitor who breaks off an upload breaks the exchange with the app as well, and
             // the app is not to blame.
             () = reply.peer_left() => return,
-            answer = ask(&tunnel.local, &mut asked, visitor, &reply) => answer,
+            answer = ask(&tunnel.local, &mut asked, caller, &reply) => answer,
             never = ahead.clone().drive() => match never {},
         };
         let refused = |refusal: Refusal| {
@@ -192,13 +197,9 @@ enum Answer {
 async fn ask(
     local: &Local,
     asked: &mut Asked,
-    visitor: Option<VisitorId>,
+    mut caller: Caller<'_>,
     reply: &Reply,
 ) -> Result<Answer, Trouble> {
-    let mut caller = Caller {
-        visitor,
-        interim: None,
-    };
     match asked {
         Asked::Request(request) => {
             let wanted = request.headers_mut().remove(stream::INTERIM);
@@ -213,7 +214,7 @@ async fn ask(
     }
 }
 
-async fn switch(local: &Local, upgrade: Upgrade, caller: &Caller) -> Result<Answer, Trouble> {
+async fn switch(local: &Local, upgrade: Upgrade, caller: &Caller<'_>) -> Result<Answer, Trouble> {
     let Upgrade {
         request,
         protocol,

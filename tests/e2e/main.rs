@@ -16,6 +16,7 @@ mod inspect;
 mod limits;
 mod link;
 mod local_connections;
+mod local_http2;
 mod names;
 mod office;
 mod opened;

@@ -85,6 +85,28 @@ impl Origin {
         (origin.await, witness)
     }
 
+    /// Speaks HTTP/2 in clear with such settings, and hands every connection to `talk`.
+    pub async fn http2<H, A>(settings: h2::server::Builder, talk: H) -> Self
+    where
+        H: Fn(h2::server::Connection<TcpStream, Bytes>) -> A + Send + Sync + 'static,
+        A: Future<Output = ()> + Send + 'static,
+    {
+        let talk = Arc::new(talk);
+        Self::on_tcp(
+            Ipv4Addr::LOCALHOST.into(),
+            "http://127.0.0.1",
+            move |stream| {
+                let (settings, talk) = (settings.clone(), Arc::clone(&talk));
+                async move {
+                    if let Ok(connection) = settings.handshake(stream).await {
+                        talk(connection).await;
+                    }
+                }
+            },
+        )
+        .await
+    }
+
     /// Hands every connection to `talk`, which speaks bytes.
     pub async fn raw<H, A>(talk: H) -> Self
     where

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -24,6 +25,40 @@ pub enum RequestBody {
     Opening(Box<Opening>),
     /// One that is here already, for a request that is sent again.
     Ready(Box<Ready>),
+    /// One of which the beginning is kept.
+    Rewindable(Rewindable),
+}
+
+/// A body that can be read once more, if not too much of it has been read. Clones are the same body.
+#[derive(Debug, Clone)]
+pub struct Rewindable(Arc<Mutex<Keeping>>);
+
+#[derive(Debug)]
+struct Keeping {
+    body: RequestBody,
+    /// What has been read of it; `None` if that was too much.
+    pieces: Option<Vec<Piece>>,
+    size: usize,
+    /// How many of the pieces are behind the reader.
+    read: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+/// What is kept of a body until the answer begins: 32 KiB.
+const KEPT: usize = 32 * 1024;
+
+/// The way to read a body once more.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// There was none.
+    None,
+    /// It may be read from its beginning.
+    Body(Rewindable),
 }
 
 /// A body with somebody who looks on.
@@ -94,12 +129,95 @@ impl RequestBody {
         (Self::Opening(Box::new(opening)), After::Written(receiver))
     }
 
+    /// The same body, and the way to read it once more.
+    pub(super) fn kept(self) -> (Self, Kept) {
+        if self.is_end_stream() {
+            return (self, Kept::None);
+        }
+        let body = Rewindable(Arc::new(Mutex::new(Keeping {
+            body: self,
+            pieces: Some(Vec::new()),
+            size: 0,
+            read: 0,
+        })));
+        (Self::Rewindable(body.clone()), Kept::Body(body))
+    }
+
     /// What is here already.
     pub fn ready(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
         match (bytes.is_empty(), &trailers) {
             (true, None) => Self::none(),
             _ => Self::Ready(Box::new(Ready { bytes, trailers })),
         }
+    }
+}
+
+impl Kept {
+    /// The body from its beginning, if that is still there. Whoever had it before must have dropped it.
+    pub(super) fn again(&self) -> Option<RequestBody> {
+        let Self::Body(body) = self else {
+            return Some(RequestBody::none());
+        };
+        let mut keeping = body.lock();
+        keeping.pieces.as_ref()?;
+        keeping.read = 0;
+        Some(RequestBody::Rewindable(body.clone()))
+    }
+
+    /// It will not be read again.
+    pub(super) fn forget(self) {
+        if let Self::Body(body) = self {
+            body.lock().pieces = None;
+        }
+    }
+}
+
+impl Rewindable {
+    fn lock(&self) -> MutexGuard<'_, Keeping> {
+        self.0.lock().expect("nothing panics under this lock")
+    }
+}
+
+impl Keeping {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if let Some(piece) = self.pieces.iter().flatten().nth(self.read) {
+            self.read += 1;
+            return Poll::Ready(Some(Ok(match piece.clone() {
+                Piece::Data(data) => Frame::data(data),
+                Piece::Trailers(trailers) => Frame::trailers(trailers),
+            })));
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            self.keep(frame);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let Some(pieces) = &mut self.pieces else {
+            return;
+        };
+        let piece = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => Piece::Data(data.clone()),
+            (None, Some(trailers)) => Piece::Trailers(trailers.clone()),
+            (None, None) => return,
+        };
+        self.size += frame.data_ref().map_or(0, Bytes::len);
+        if self.size > KEPT {
+            self.pieces = None;
+            return;
+        }
+        pieces.push(piece);
+        self.read += 1;
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let kept = self.pieces.as_ref().map_or(0, Vec::len);
+        self.read >= kept && self.body.is_end_stream()
     }
 }
 
@@ -171,6 +289,7 @@ impl Body for RequestBody {
             Self::Link(body) => Pin::new(body).poll_frame(cx),
             Self::Tapped(tapped) => tapped.poll_frame(cx),
             Self::Opening(opening) => opening.poll_frame(cx),
+            Self::Rewindable(body) => body.lock().poll_frame(cx),
             Self::Ready(ready) if !ready.bytes.is_empty() => {
                 let bytes = std::mem::take(&mut ready.bytes);
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
@@ -188,6 +307,7 @@ impl Body for RequestBody {
             Self::Tapped(tapped) => tapped.body.is_end_stream(),
             Self::Opening(opening) => opening.left == 0,
             Self::Ready(ready) => ready.bytes.is_empty() && ready.trailers.is_none(),
+            Self::Rewindable(body) => body.lock().is_end_stream(),
         }
     }
 
@@ -198,6 +318,7 @@ impl Body for RequestBody {
             Self::Opening(opening) => SizeHint::with_exact(opening.left),
             // As that of a visitor, whose length stands in a field: the app is told the same the same way.
             Self::Ready(_) => SizeHint::default(),
+            Self::Rewindable(body) => body.lock().body.size_hint(),
         }
     }
 }

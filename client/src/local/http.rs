@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use super::body::RequestBody;
 use super::connection::{Connection, Owner};
 use super::dial::{Dialer, LocalError, Offer, Spoken};
-use super::explain::Told;
+use super::explain::{Explanation, Told};
 use super::pool::{Pool, Sharing};
 use super::rewrite::{HostHeader, PublicOrigin, Rewrite};
 use super::webpack::{Script, Webpack};
@@ -62,12 +62,34 @@ pub struct Options {
 }
 
 /// Whom an exchange is for.
-#[derive(Debug, Clone, Default)]
-pub struct Caller {
+#[derive(Clone)]
+pub struct Caller<'a> {
     /// The visitor's connection, if the server has named it.
     pub visitor: Option<VisitorId>,
     /// Where interim answers (1xx) go, if somebody wants them.
     pub interim: Option<Reply>,
+    /// Hears what the developer should know before there is an answer.
+    pub tell: &'a (dyn Fn(Explanation) + Send + Sync),
+}
+
+impl fmt::Debug for Caller<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Caller");
+        shown
+            .field("visitor", &self.visitor)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Caller<'_> {
+    /// Nobody in particular, who hears nothing.
+    fn default() -> Self {
+        Self {
+            visitor: None,
+            interim: None,
+            tell: &|_| (),
+        }
+    }
 }
 
 /// The way to one local app.
@@ -78,7 +100,7 @@ pub struct Local {
     /// Under `--dev`, where the target has a port.
     webpack: Option<Webpack>,
     pub(super) pool: Arc<Pool>,
-    shared: http2::Shared,
+    http2: Arc<http2::Connections>,
     speaks_http2: AtomicBool,
     offers_http2: bool,
     pub(super) told: Told,
@@ -93,9 +115,9 @@ impl Local {
         Ok(Self {
             webpack: options.dev.then(|| Webpack::new(&target)).flatten(),
             rewrite: Rewrite::new(&target, options.host, options.dev),
+            http2: http2::Connections::new(target.clone(), tasks.clone()),
             dialer: Dialer::new(target, options.insecure)?,
             pool: Pool::new(options.sharing, tasks.clone()),
-            shared: http2::Shared::default(),
             speaks_http2: AtomicBool::new(h2c),
             offers_http2: h2c || (over_tls && options.protocol == Protocol::Auto),
             told: Told::default(),
@@ -114,7 +136,7 @@ impl Local {
     pub async fn exchange(
         &self,
         request: &mut Request<RequestBody>,
-        caller: &Caller,
+        caller: &Caller<'_>,
     ) -> Result<Response<LocalBody>, Trouble> {
         if *self.target() == Target::Hello {
             let answer = Box::pin(hello::answer(taken(request))).await;
@@ -170,7 +192,7 @@ impl Local {
         match body {
             LocalBody::Http1 { connection, .. } => self.pool.put(connection),
             LocalBody::Script(script) => self.done(script.into_inner()),
-            LocalBody::Http2(_) | LocalBody::Own(_) => {}
+            LocalBody::Http2 { .. } | LocalBody::Own(_) => {}
         }
     }
 
@@ -188,7 +210,7 @@ impl Local {
     pub(super) fn kept_for(
         &self,
         request: &Request<RequestBody>,
-        caller: &Caller,
+        caller: &Caller<'_>,
     ) -> Option<Connection> {
         self.pool.take(caller.visitor, is_repeatable(request))
     }
@@ -217,11 +239,10 @@ impl Local {
     async fn send_either(
         &self,
         request: &mut Request<RequestBody>,
-        caller: &Caller,
+        caller: &Caller<'_>,
     ) -> Result<Response<LocalBody>, Trouble> {
         if self.speaks_http2.load(Ordering::Relaxed) {
-            let dial = || async { Ok(self.dialer.dial(Offer::Http2).await?.stream) };
-            return self.send_http2(request, caller, dial).await;
+            return self.send_http2(request, caller, None).await;
         }
         if let Some(kept) = self.kept_for(request, caller) {
             return self.send_http1(request, caller, Some(kept), None).await;
@@ -231,8 +252,7 @@ impl Local {
         match dialed.spoken {
             Spoken::Http2 => {
                 self.speaks_http2.store(true, Ordering::Relaxed);
-                let dial = || async { Ok(dialed.stream) };
-                self.send_http2(request, caller, dial).await
+                self.send_http2(request, caller, Some(dialed.stream)).await
             }
             Spoken::Http1 => {
                 let connection = self.handshake(dialed.stream).await?;
@@ -242,26 +262,29 @@ impl Local {
         }
     }
 
-    async fn send_http2<D>(
+    async fn send_http2(
         &self,
         request: &mut Request<RequestBody>,
-        caller: &Caller,
-        dial: impl FnOnce() -> D,
-    ) -> Result<Response<LocalBody>, Trouble>
-    where
-        D: Future<Output = Result<Box<dyn Socket>, Trouble>>,
-    {
-        let target = self.target();
-        let requests = self.shared.connection(&self.tasks, target, dial).await?;
-        in_http2(request, matches!(target, Target::Https { .. }));
+        caller: &Caller<'_>,
+        dialed: Option<Box<dyn Socket>>,
+    ) -> Result<Response<LocalBody>, Trouble> {
+        in_http2(request, matches!(self.target(), Target::Https { .. }));
+        let is_full = |streams| {
+            if let Some(explanation) = self.explain_fullness(streams) {
+                (caller.tell)(explanation);
+            }
+        };
         let mut pass = |mut head: Response<()>| {
             if let Some(reply) = &caller.interim {
                 headers::strip_answer(&mut head);
                 reply.interim(head);
             }
         };
-        let answer = http2::send(requests, taken(request), &mut pass, &self.tasks, target).await?;
-        Ok(answer.map(LocalBody::Http2))
+        let sent = self
+            .http2
+            .send(taken(request), &mut pass, dialed, &self.dialer, &is_full);
+        let answer = sent.await?;
+        Ok(answer.map(|(body, place)| LocalBody::Http2 { body, place }))
     }
 
     /// Sends a request on the `kept` connection, if there is one. If that turns out to be over, or there is
@@ -269,7 +292,7 @@ impl Local {
     async fn send_http1(
         &self,
         request: &mut Request<RequestBody>,
-        caller: &Caller,
+        caller: &Caller<'_>,
         kept: Option<Connection>,
         dialed: Option<Connection>,
     ) -> Result<Response<LocalBody>, Trouble> {
@@ -298,7 +321,7 @@ impl Local {
         kept: Option<Connection>,
         dialed: Option<Connection>,
         request: &mut Request<RequestBody>,
-        caller: &Caller,
+        caller: &Caller<'_>,
     ) -> Result<(Response<Incoming>, Connection), Trouble> {
         let ties = !request.body().is_end_stream() || login::is_in_request(request.headers());
         let (answer, mut connection) = self.send_untied(kept, dialed, request, caller).await?;
@@ -321,7 +344,7 @@ impl Local {
         kept: Option<Connection>,
         dialed: Option<Connection>,
         request: &mut Request<RequestBody>,
-        caller: &Caller,
+        caller: &Caller<'_>,
     ) -> Result<(Response<Incoming>, Connection), Trouble> {
         let interim = caller.interim.as_ref();
         pass_on_informational(request, interim);
@@ -435,7 +458,12 @@ pub enum LocalBody {
         connection: Connection,
     },
     /// In HTTP/2.
-    Http2(AnswerBody),
+    Http2 {
+        /// What arrives.
+        body: AnswerBody,
+        /// Held until the stream is over.
+        place: http2::Place,
+    },
     /// Of a script, changed for `--dev`.
     Script(Box<Script>),
     /// From the hello page.
@@ -461,7 +489,7 @@ impl Body for LocalBody {
                 }
                 frame.map_err(|error| trouble::in_words(&error).into())
             }
-            Self::Http2(body) => Pin::new(body)
+            Self::Http2 { body, .. } => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|error| in_words(&error).into()),
             Self::Script(body) => Pin::new(body).poll_frame(cx),
@@ -472,7 +500,7 @@ impl Body for LocalBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1 { body, .. } => body.is_end_stream(),
-            Self::Http2(body) => body.is_end_stream(),
+            Self::Http2 { body, .. } => body.is_end_stream(),
             Self::Script(body) => body.is_end_stream(),
             Self::Own(body) => body.is_end_stream(),
         }
@@ -481,7 +509,7 @@ impl Body for LocalBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1 { body, .. } => body.size_hint(),
-            Self::Http2(body) => body.size_hint(),
+            Self::Http2 { body, .. } => body.size_hint(),
             Self::Script(body) => body.size_hint(),
             Self::Own(body) => body.size_hint(),
         }

@@ -51,7 +51,7 @@ impl Local {
         request: Request<LinkBody>,
         protocol: &str,
         tap: Option<Tap>,
-        caller: &Caller,
+        caller: &Caller<'_>,
     ) -> Result<Switch, Trouble> {
         let (head, stream) = request.into_parts();
         let length = self.body_length(&head.headers)?;

@@ -142,6 +142,29 @@ pub enum ExchangeError<E> {
     Peer(#[from] h2::Error),
 }
 
+/// How a peer says that it has not looked at a request, which so may be sent again, whatever its method (RFC 9113
+/// §8.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unprocessed {
+    /// It has refused this one.
+    Stream,
+    /// It will look at none that comes later either: the connection ends.
+    Connection,
+}
+
+impl Unprocessed {
+    /// Reads it in the error of a request.
+    pub fn of(error: &h2::Error) -> Option<Self> {
+        match error.reason() {
+            Some(Reason::REFUSED_STREAM) if error.is_remote() => Some(Self::Stream),
+            // h2 says so of streams beyond the last one that the GOAWAY names, and of those that it did not
+            // even send; the others end as the connection does (RFC 9113 §6.8).
+            _ if error.is_go_away() && error.is_remote() => Some(Self::Connection),
+            _ => None,
+        }
+    }
+}
+
 /// Sends one request and returns its answer as soon as the head is there. Interim answers that come
 /// before go to `interim`; what is left of the upload then goes on as one of `tasks`.
 ///

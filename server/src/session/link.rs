@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
-use h2::{Reason, SendStream};
+use h2::SendStream;
 use http::{Method, Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use ngrnotok_common::link::body::send_chunk;
-use ngrnotok_common::link::calling::{ExchangeError, Requests, exchange};
+use ngrnotok_common::link::calling::{ExchangeError, Requests, Unprocessed, exchange};
 use ngrnotok_common::link::open::in_words;
 use ngrnotok_common::prefix::Prefix;
 use ngrnotok_common::protocol::cause::{Cause, Limit, LimitName};
@@ -279,13 +279,11 @@ where
 
 fn failure(error: &h2::Error) -> Failure {
     debug!(error = %in_words(error), "a request was lost on its link");
-    match error.reason() {
-        Some(Reason::REFUSED_STREAM) if error.is_remote() => Failure::NotProcessed,
-        // h2 says so of streams beyond the last one that the GOAWAY names, and of those that it did not even
-        // send; the others end as the connection does (RFC 9113 §6.8).
-        _ if error.is_go_away() && error.is_remote() => Failure::Closing,
-        _ if error.is_io() || error.is_go_away() => Failure::Lost,
-        _ => Failure::Reset,
+    match Unprocessed::of(error) {
+        Some(Unprocessed::Stream) => Failure::NotProcessed,
+        Some(Unprocessed::Connection) => Failure::Closing,
+        None if error.is_io() || error.is_go_away() => Failure::Lost,
+        None => Failure::Reset,
     }
 }
 

@@ -18,6 +18,7 @@ use http::header::{LOCATION, REFRESH};
 use ngrnotok_common::hostname::is_localhost;
 use tokio::time::Instant;
 
+use super::http2::MOST;
 use super::trouble::Lead;
 use super::{Local, Target};
 
@@ -54,6 +55,8 @@ pub enum Kind {
     SpeaksPlainHttp,
     /// Its certificate is not one that this machine trusts.
     UntrustedCertificate,
+    /// It takes fewer requests at once than there are.
+    StreamsTaken,
 }
 
 impl Kind {
@@ -69,6 +72,7 @@ impl Kind {
             Self::SpeaksTls => "speaks_tls",
             Self::SpeaksPlainHttp => "speaks_plain_http",
             Self::UntrustedCertificate => "untrusted_certificate",
+            Self::StreamsTaken => "streams_taken",
         }
     }
 }
@@ -142,7 +146,7 @@ impl Local {
             Kind::SpeaksPlainHttp | Kind::UntrustedCertificate => {
                 matches!(self.target(), Target::Https { .. })
             }
-            Kind::OtherFamily | Kind::OtherAddress | Kind::OtherPort => true,
+            Kind::OtherFamily | Kind::OtherAddress | Kind::OtherPort | Kind::StreamsTaken => true,
         };
         possible && !self.told.has(kind)
     }
@@ -172,6 +176,17 @@ impl Local {
             Kind::RedirectToLocalhost,
             format!("{what}, which is their own machine"),
         ))
+    }
+
+    /// Why requests wait for an app in HTTP/2 that takes so many streams at once.
+    pub(super) fn explain_fullness(&self, streams: usize) -> Option<Explanation> {
+        self.may_be_told(Kind::StreamsTaken).then(|| Explanation {
+            kind: Kind::StreamsTaken,
+            what: format!(
+                "requests wait, for the app takes {streams} at once on {MOST} connections, and all are open"
+            ),
+            fix: "let it take more (SETTINGS_MAX_CONCURRENT_STREAMS), or end streams that are not needed".to_owned(),
+        })
     }
 
     /// Looks for the reason behind a failed exchange; at most once a second, and not for what has been
