@@ -2,6 +2,7 @@
 
 use http::Response;
 use http_body_util::BodyExt;
+use ngrnotok::requests::{Happening, Seen};
 use ngrnotok_tests::body::{empty, full, pieces};
 use ngrnotok_tests::origin::{Origin, values};
 use ngrnotok_tests::visitor::{Answer, Via};
@@ -375,16 +376,25 @@ fn a_thousand_fields_pass_both_ways() {
 #[test]
 fn more_fields_are_refused_and_the_limit_is_named() {
     run(async {
-        let app = Origin::writing(format!(
-            "HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n",
-            "X: 1\r\n".repeat(1000)
-        ));
-        let world = World::of(&app.await).await;
-        for via in Via::ALL {
-            let answer = world.visit(via).await.get("/").await;
-            assert_eq!(answer.problem(), "502 local_head_too_large", "{via:?}");
-            let fix = answer.json()["detail"].to_string();
-            assert!(fix.contains("1000"), "{fix}");
+        let many = "X: 1\r\n".repeat(1001);
+        let long = format!("X: {}\r\n", "x".repeat(400 * 1024));
+        let saying = |fields: &str| Origin::writing(format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
+        let plan = World::plan().client("app", &saying(&many).await);
+        let mut world = plan.client("long", &saying(&long).await).start().await;
+        for (place, name, limit) in [(0, "app", "1000 fields"), (1, "long", "128 KiB")] {
+            for via in Via::ALL {
+                let answer = world.visitor(via, name).await.get("/").await;
+                assert_eq!(answer.problem(), "502 local_head_too_large", "{via:?}");
+                let told = soon("the trouble", world.clients[place].requests.next()).await;
+                let Some(Happening::Request(Seen {
+                    trouble: Some((_, told)),
+                    ..
+                })) = told
+                else {
+                    panic!("{told:?}");
+                };
+                assert!(told.ends_with(&format!("has more than {limit}")), "{told}");
+            }
         }
         let mut wire = world.wire(Via::PlainHttp1, "app").await;
         let own = "X: 1\r\n".repeat(1000);

@@ -8,12 +8,13 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use ngrnotok_common::id::VisitorId;
+use ngrnotok_common::protocol::cause::Cause;
 use ngrnotok_common::socket::Socket;
 use tokio_util::task::TaskTracker;
 
-use super::RequestBody;
 use super::hangup::Listening;
 use super::wire::Wire;
+use super::{RequestBody, Target, Trouble};
 
 /// A head of the local app and what is read ahead of its body: 128 KiB. A larger head would not fit
 /// the link either.
@@ -51,9 +52,27 @@ impl From<Option<VisitorId>> for Owner {
 /// Why a connection gave no answer.
 #[derive(Debug)]
 pub(super) struct Unanswered {
-    pub(super) error: hyper::Error,
+    error: hyper::Error,
+    /// Bytes of an answer that came all the same.
+    heard: usize,
     /// The request, if another connection may carry it.
     pub(super) again: Option<Box<Request<RequestBody>>>,
+}
+
+impl Unanswered {
+    /// What the developer is told of it.
+    pub(super) fn trouble(&self, target: &Target) -> Trouble {
+        if !self.error.is_parse_too_large() {
+            return Trouble::exchange(target, &self.error);
+        }
+        // hyper has one error for both.
+        let limit = match self.heard >= BUFFER {
+            true => format!("{} KiB", BUFFER / 1024),
+            false => format!("{FIELDS} fields"),
+        };
+        let reason = format!("the head of its answer has more than {limit}");
+        Trouble::new(Cause::LocalHeadTooLarge, target, &reason)
+    }
 }
 
 impl Connection {
@@ -116,6 +135,7 @@ impl Connection {
         };
         Err(Unanswered {
             error: failed.into_error(),
+            heard: self.wire.size_heard(),
             again: again.map(Box::new),
         })
     }

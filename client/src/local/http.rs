@@ -356,7 +356,7 @@ impl Local {
             };
             // Apps close idle connections when they like, also in the moment in which we use one.
             let Some(again) = failed.again else {
-                return Err(Trouble::exchange(self.target(), &failed.error));
+                return Err(failed.trouble(self.target()));
             };
             *request = *again;
             pass_on_informational(request, interim);
@@ -380,7 +380,7 @@ impl Local {
             }
         };
         let answer = connection.send(taken(request), false).await;
-        let answer = answer.map_err(|failed| Trouble::exchange(self.target(), &failed.error))?;
+        let answer = answer.map_err(|failed| failed.trouble(self.target()))?;
         Ok((answer, connection))
     }
 

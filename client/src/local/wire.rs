@@ -1,9 +1,10 @@
 //! Notes about the exchange that a connection to the local app carries, taken where its bytes go by.
 //!
-//! They answer two questions for which hyper has no answer: whether a request may go once more, on another
-//! connection, and whether the app waits for an acknowledgement before it sends the rest of its answer.
+//! They answer questions for which hyper has no answer: whether a request may go once more, on another
+//! connection, whether the app waits for an acknowledgement before it sends the rest of its answer, and which
+//! limit a head is over.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
@@ -24,6 +25,8 @@ const KEPT_BUFFER: usize = 4 * 1024;
 pub(super) struct Wire {
     /// What the last bytes of the answer look like, a [`Tail`].
     tail: AtomicU8,
+    /// Bytes of the answer that have come.
+    heard: AtomicUsize,
     /// What the request waits for, a [`Wait`].
     wait: AtomicU8,
     /// Whom to wake when an empty line turns out to have a body behind it.
@@ -63,6 +66,7 @@ impl Wire {
     /// A request is about to be sent. If it is `repeatable`, its head is kept.
     pub(super) fn begin(&self, repeatable: bool) {
         self.tail.store(Tail::Nothing as u8, Relaxed);
+        self.heard.store(0, Relaxed);
         self.wait.store(Wait::Head as u8, Relaxed);
         self.keeps_head.store(repeatable, Relaxed);
         if repeatable {
@@ -108,8 +112,14 @@ impl Wire {
         head.extend_from_slice(bytes);
     }
 
+    /// How many bytes of the answer have come.
+    pub(super) fn size_heard(&self) -> usize {
+        self.heard.load(Relaxed)
+    }
+
     /// Bytes have come. Says whether they are the first of an answer.
     pub(super) fn heard(&self, bytes: &[u8]) -> bool {
+        self.heard.fetch_add(bytes.len(), Relaxed);
         let tail = match bytes {
             [] => return false,
             [.., b'\n', b'0', b'\r', b'\n', b'\r', b'\n'] => Tail::LastChunk,
