@@ -76,7 +76,8 @@ fn relay(
     let asked_for = relayed.host.as_ref().unwrap_or(written);
     if relayed.in_forwarded {
         let stations = relayed.path.iter().copied().chain([Some(proxy.peer)]);
-        let list = stations.map(|station| station.map_or("unknown".into(), |one| one.to_string()));
+        let list =
+            stations.map(|station| station.map_or_else(|| "unknown".into(), |one| one.to_string()));
         headers.insert(FOR, visible(&list.collect::<Vec<_>>().join(", ")));
         continue_list(headers, FORWARDED, node(Some(proxy.peer)).as_bytes());
     } else {
