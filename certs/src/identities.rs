@@ -24,7 +24,7 @@ enum Source {
     /// They stay as they are.
     Given(Table),
     /// They are made anew before they expire.
-    Issued(Issued),
+    Issued(Box<Issued>),
 }
 
 impl Identities {
@@ -52,7 +52,7 @@ impl Identities {
     /// As for [`DevAuthority::issue`].
     pub fn issued(authority: DevAuthority, names: Vec<String>) -> Result<Self, DevError> {
         let issued = Issued::new(authority, names, SystemTime::now())?;
-        Ok(Self(Arc::new(Source::Issued(issued))))
+        Ok(Self(Arc::new(Source::Issued(Box::new(issued)))))
     }
 
     /// Whether there is a certificate for this host, lower case.

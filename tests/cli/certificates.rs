@@ -21,10 +21,10 @@ struct Authority {
 
 impl Authority {
     fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
+        let key = KeyPair::generate().expect("a certificate can be made");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap();
+        let certificate = params.self_signed(&key).expect("a certificate can be made");
         Self {
             issuer: Issuer::new(params, key),
             pem: certificate.pem(),
@@ -34,11 +34,13 @@ impl Authority {
     /// `--domain tunnel.test … --cert FILE --key FILE`, with a certificate for these names.
     fn server(&self, scratch: &Scratch, names: &[&str], end: SystemTime) -> Program {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
+        let mut params = CertificateParams::new(names).expect("a certificate can be made");
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.not_after = end.into();
-        let key = KeyPair::generate().unwrap();
-        let leaf = params.signed_by(&key, &self.issuer).unwrap();
+        let key = KeyPair::generate().expect("a certificate can be made");
+        let leaf = params
+            .signed_by(&key, &self.issuer)
+            .expect("a certificate can be made");
         let cert = scratch.file("cert.pem", &leaf.pem());
         let key = scratch.file("key.pem", &key.serialize_pem());
         let fixed = [
@@ -170,7 +172,7 @@ impl Clock {
 
     /// Sets it ahead of the true one by so many days.
     fn set(&self, days: u32) {
-        std::fs::write(&self.file, format!("+{days}d\n")).unwrap();
+        std::fs::write(&self.file, format!("+{days}d\n")).expect("a file can be written");
     }
 
     fn given_to(&self, program: Program) -> Program {

@@ -39,9 +39,9 @@ const CHECK: [&str; 7] = [
 /// The exit code of a program whose standard output goes there, and what it complains of.
 async fn ended(program: Program, stdout: Stdio, scratch: &Scratch) -> (i32, String) {
     let complaints = scratch.path().join("complaints");
-    let stderr = File::create(&complaints).unwrap();
+    let stderr = File::create(&complaints).expect("a file can be made");
     let code = program.unheard(stdout, stderr).ended().await;
-    let said = std::fs::read_to_string(&complaints).unwrap();
+    let said = std::fs::read_to_string(&complaints).expect("it was made");
     assert!(!said.contains("panicked"), "{said}");
     (code.expect("no signal ends it"), said)
 }

@@ -93,7 +93,10 @@ mod tests {
         let trust = Trust::Roots(vec![authority.certificate()]);
         let names = vec!["localhost".to_owned()];
         let issued = Issued::new(authority, names, at).unwrap();
-        (Identities(Arc::new(Source::Issued(issued))), trust)
+        (
+            Identities(Arc::new(Source::Issued(Box::new(issued)))),
+            trust,
+        )
     }
 
     #[test]
