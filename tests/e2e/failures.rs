@@ -89,6 +89,36 @@ fn an_app_that_gives_no_answer_is_named_and_the_link_goes_on() {
 }
 
 #[test]
+fn a_field_for_which_an_answer_is_refused_is_named() {
+    run(async {
+        let world = World::plan().start().await;
+        for (fields, named) in [
+            ("X Y: 1\r\n", r#"whose name is none: "X Y""#),
+            (
+                "X-A: a\0b\r\n",
+                "the field X-A of its answer has the byte 0x00",
+            ),
+            (
+                "Transfer-Encoding: gzip\r\n",
+                "where its answer ends: transfer-encoding: gzip, content-length: 2",
+            ),
+        ] {
+            let said = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok");
+            let mut client = world.join("app", &Origin::writing(said).await).await;
+            let answer = world.visit(Via::Http2).await.get("/").await;
+            assert_eq!(answer.problem(), "502 local_bad_response");
+            let seen = soon("the news of it", client.requests.next()).await;
+            let Some(Happening::Request(seen)) = seen else {
+                panic!("{seen:?}");
+            };
+            let (_, detail) = seen.trouble.expect("a trouble");
+            assert!(detail.contains(named), "{detail}");
+            client.leave().await;
+        }
+    });
+}
+
+#[test]
 fn an_answer_that_breaks_off_never_looks_whole() {
     run(async {
         let world = World::of(&fragile().await).await;

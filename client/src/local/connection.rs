@@ -55,6 +55,8 @@ pub(super) struct Unanswered {
     error: hyper::Error,
     /// Bytes of an answer that came all the same.
     heard: usize,
+    /// What is wrong with a field of the answer.
+    odd_field: Option<String>,
     /// The request, if another connection may carry it.
     pub(super) again: Option<Box<Request<RequestBody>>>,
 }
@@ -62,6 +64,9 @@ pub(super) struct Unanswered {
 impl Unanswered {
     /// What the developer is told of it.
     pub(super) fn trouble(&self, target: &Target) -> Trouble {
+        if let Some(odd) = &self.odd_field {
+            return Trouble::new(Cause::LocalBadResponse, target, odd);
+        }
         if !self.error.is_parse_too_large() {
             return Trouble::exchange(target, &self.error);
         }
@@ -133,7 +138,9 @@ impl Connection {
             None if is_closing(failed.error()) => self.wire.again(),
             None => None,
         };
+        let is_odd = failed.error().is_parse() && !failed.error().is_parse_too_large();
         Err(Unanswered {
+            odd_field: is_odd.then(|| self.wire.odd_field()).flatten(),
             error: failed.into_error(),
             heard: self.wire.size_heard(),
             again: again.map(Box::new),

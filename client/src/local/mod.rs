@@ -16,6 +16,7 @@ mod health;
 mod hello;
 mod http;
 mod http2;
+mod odd_field;
 mod pool;
 mod rewrite;
 mod target;

@@ -1,8 +1,8 @@
 //! Notes about the exchange that a connection to the local app carries, taken where its bytes go by.
 //!
 //! They answer questions for which hyper has no answer: whether a request may go once more, on another
-//! connection, whether the app waits for an acknowledgement before it sends the rest of its answer, and which
-//! limit a head is over.
+//! connection, whether the app waits for an acknowledgement before it sends the rest of its answer, which limit
+//! a head is over, and which field of it is odd.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
@@ -11,10 +11,13 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::{Request, Uri, Version};
 
-use super::RequestBody;
+use super::{RequestBody, odd_field};
 
 /// A head that is longer is not kept, and its request not repeated: 64 KiB, more than visitors may send.
 const LONGEST_HEAD: usize = 64 * 1024;
+
+/// What is kept of an answer's head, to name an odd field in it: 4 KiB.
+const ANSWER_HEAD: usize = 4 * 1024;
 
 /// What a connection keeps of its buffer between two requests: 4 KiB.
 const KEPT_BUFFER: usize = 4 * 1024;
@@ -34,6 +37,8 @@ pub(super) struct Wire {
     keeps_head: AtomicBool,
     /// The head as it was written. A copy of its bytes costs a tenth of one of its fields.
     head: Mutex<Vec<u8>>,
+    /// How the answer begins.
+    answer: Mutex<Vec<u8>>,
 }
 
 /// The last bytes that came.
@@ -69,6 +74,7 @@ impl Wire {
         self.heard.store(0, Relaxed);
         self.wait.store(Wait::Head as u8, Relaxed);
         self.keeps_head.store(repeatable, Relaxed);
+        self.answer().clear();
         if repeatable {
             let mut head = self.head();
             head.clear();
@@ -120,6 +126,11 @@ impl Wire {
     /// Bytes have come. Says whether they are the first of an answer.
     pub(super) fn heard(&self, bytes: &[u8]) -> bool {
         self.heard.fetch_add(bytes.len(), Relaxed);
+        if self.waits_for(Wait::Head) {
+            let mut answer = self.answer();
+            let room = ANSWER_HEAD - answer.len();
+            answer.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
         let tail = match bytes {
             [] => return false,
             [.., b'\n', b'0', b'\r', b'\n', b'\r', b'\n'] => Tail::LastChunk,
@@ -179,6 +190,15 @@ impl Wire {
             return None;
         }
         read(&self.head())
+    }
+
+    /// What is wrong with the answer's head, if that is a field of it.
+    pub(super) fn odd_field(&self) -> Option<String> {
+        odd_field::describe(&self.answer())
+    }
+
+    fn answer(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.answer.lock().expect("nothing panics under this lock")
     }
 
     fn reader(&self) -> MutexGuard<'_, Option<Waker>> {
