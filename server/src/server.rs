@@ -22,7 +22,7 @@ use crate::auth::Auth;
 use crate::certificates;
 use crate::config::Config;
 use crate::edge::{Edge, Handover, HttpMode};
-use crate::gate::{Gate, Keeping, Owners, Sessions};
+use crate::gate::{Gate, Keeping, Sessions};
 pub use crate::listener::inherited;
 use crate::listener::{accept, bind, inherit, is_loopback};
 use crate::names::Names;
@@ -239,7 +239,6 @@ impl Server {
                 stop: stop.clone(),
                 most_requests: config.most_requests,
                 oldest_link: config.oldest_link,
-                owners: Owners::default(),
             }),
             places: Arc::new(Semaphore::new(config.max_connections)),
         };

@@ -11,7 +11,7 @@ use ngrnotok_tests::visitor::Via;
 use ngrnotok_tests::world::World;
 use ngrnotok_tests::{eventually, run, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// A server with a port of its own for links.
 async fn server() -> World {
@@ -241,6 +241,33 @@ fn a_line_in_frames_of_one_byte_is_a_line_and_one_that_is_too_long_is_none() {
         assert_eq!(client.hear().await["t"], "bound");
         client.say_in_pieces(&line(65_537), 16_384);
         soon("the link to end", client.link_ended()).await;
+    });
+}
+
+#[test]
+fn a_client_that_announces_no_limit_of_streams_has_that_of_a_link() {
+    run(async {
+        let world = server().await;
+        let mut client = RawClient::bound(&world, "app").await;
+        let (tell, mut told) = mpsc::channel(512);
+        let asking = Tasks::default();
+        for _ in 0..4 {
+            let visitor = world.visit(Via::Http2).await;
+            for _ in 0..128 {
+                let (visitor, tell) = (visitor.clone(), tell.clone());
+                asking.spawn(async move {
+                    let _ = tell.send(visitor.get("/").await.problem()).await;
+                });
+            }
+        }
+        let mut held = Vec::new();
+        // A quarter of 2047, for one visitor's address.
+        for _ in 0..511 {
+            held.push(client.request().await);
+        }
+        let refused = soon("one of 512 to be refused", told.recv()).await;
+        assert_eq!(refused.unwrap(), "503 over_limit");
+        assert!(told.try_recv().is_err());
     });
 }
 

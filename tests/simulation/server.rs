@@ -10,7 +10,7 @@ use ngrnotok_certs::dev::DevAuthority;
 use ngrnotok_certs::tls::{Trust, link_server_config};
 use ngrnotok_common::protocol::ALPN;
 use ngrnotok_server::auth::{Anonymous, Auth};
-use ngrnotok_server::gate::{Gate, Keeping, Owners, Sessions};
+use ngrnotok_server::gate::{Gate, Keeping, Sessions};
 use ngrnotok_server::names::{NameRules, Names};
 use ngrnotok_server::registry::Registry;
 use ngrnotok_server::session::ShardId;
@@ -95,7 +95,6 @@ impl Server {
             stop,
             most_requests: rules.most_requests,
             oldest_link: rules.oldest_link,
-            owners: Owners::default(),
         });
         let door = Tasks::default();
         door.spawn(accept(network.listen(id), Arc::clone(&gate)));

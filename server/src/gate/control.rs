@@ -13,9 +13,9 @@ use thiserror::Error;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use super::Gate;
 use super::pace::PacedReader;
 use super::sessions::{BindError, Lost, Opened};
-use super::{Gate, Log};
 use crate::auth::Forbidden;
 use crate::names::NameRefused;
 use crate::urls::Scheme;
@@ -48,7 +48,6 @@ impl fmt::Display for End {
 pub(super) async fn converse(
     gate: &Gate,
     session: &Opened,
-    log: &Log<'_>,
     reader: Reader<ClientMessage>,
     writer: &mut Writer<ServerMessage>,
 ) -> Result<End, ControlError> {
@@ -56,7 +55,7 @@ pub(super) async fn converse(
     let ahead = reader.ahead();
     let mut reader = PacedReader::new(reader);
     let ended = tokio::select! {
-        ended = talk(gate, session, log, &mut reader, writer) => ended,
+        ended = talk(gate, session, &mut reader, writer) => ended,
         never = ahead.drive() => match never {},
     };
     // Its goodbye may wait behind what we were still answering when it left.
@@ -74,7 +73,6 @@ pub(super) async fn converse(
 async fn talk(
     gate: &Gate,
     session: &Opened,
-    log: &Log<'_>,
     reader: &mut PacedReader,
     writer: &mut Writer<ServerMessage>,
 ) -> Result<End, ControlError> {
@@ -94,8 +92,8 @@ async fn talk(
     loop {
         if reader.was_slowed && !told_to_slow_down {
             told_to_slow_down = true;
-            if log.admits() {
-                warn!(session = %log.session, "the client says too much; it is listened to more slowly");
+            if session.log().admits() {
+                warn!(session = %session.id(), "the client says too much; it is listened to more slowly");
             }
         }
         tokio::select! {
@@ -106,7 +104,7 @@ async fn talk(
                 Some(ClientMessage::Bind { id, kind, name, pool }) => {
                     let wanted = Wanted { id, kind, pool };
                     // Boxed, because what a name may need, DNS too, is large, and it is asked once.
-                    let answer = Box::pin(bind(gate, session, log, &mut bound, wanted, &name));
+                    let answer = Box::pin(bind(gate, session, &mut bound, wanted, &name));
                     if let Some(answer) = answer.await {
                         writer.send(&answer).await?;
                     }
@@ -118,8 +116,8 @@ async fn talk(
                 }
                 Some(ClientMessage::Unbind { id }) => {
                     if let Some(name) = bound.remove(&id) {
-                        if log.admits() {
-                            info!(session = %log.session, %name, "name given back");
+                        if session.log().admits() {
+                            info!(session = %session.id(), %name, "name given back");
                         }
                         session.keep(|held| *held != name);
                     }
@@ -176,7 +174,6 @@ struct Wanted {
 async fn bind(
     gate: &Gate,
     session: &Opened,
-    log: &Log<'_>,
     bound: &mut HashMap<TunnelId, Name>,
     wanted: Wanted,
     name: &str,
@@ -199,14 +196,14 @@ async fn bind(
     let url = gate.urls.of(&name);
     match claim(gate, session, wanted, &name).await {
         Ok(()) => {
-            if log.admits() {
-                info!(session = %log.session, url, "name bound");
+            if session.log().admits() {
+                info!(session = %session.id(), url, "name bound");
             }
             if gate.urls.scheme == Scheme::Https
                 && !gate.urls.tls_by_proxy
                 && name.is_host()
                 && !gate.identities.covers(name.as_str())
-                && log.admits()
+                && session.log().admits()
             {
                 warn!(%name, "no certificate is good for this host, so visitors are warned; give one with --cert and --key");
             }
@@ -215,14 +212,14 @@ async fn bind(
         }
         Err(refusal) => {
             if let Refusal::Name(NameRefused::Unavailable(error)) = &refusal {
-                if log.admits() {
+                if session.log().admits() {
                     error!(
                         error = error as &dyn std::error::Error,
                         "names cannot be looked up"
                     );
                 }
-            } else if log.admits() {
-                info!(session = %log.session, %name, %refusal, "name refused");
+            } else if session.log().admits() {
+                info!(session = %session.id(), %name, %refusal, "name refused");
             }
             refused(refusal.code()?, refusal.to_string())
         }

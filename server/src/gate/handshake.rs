@@ -22,6 +22,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::error;
 
 use super::GateError;
+use super::payer::Log;
 use crate::auth::{Auth, AuthError, Grant};
 
 /// A request for a link is a few hundred bytes; 16 KiB leaves room for long tokens.
@@ -41,6 +42,7 @@ pub(super) async fn admit<S>(
     stream: TlsStream<S>,
     peer: SocketAddr,
     auth: &Auth,
+    log: &Log,
 ) -> Result<(TlsStream<S>, ChannelBinding, Admitted), GateError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -49,7 +51,7 @@ where
         .ok_or(GateError::Protocol("has not finished its TLS handshake"))?;
     let outcome = Mutex::new(None);
     let service = service_fn(async |request: Request<Incoming>| {
-        let (response, result) = judge(request, peer, auth).await;
+        let (response, result) = judge(request, peer, auth, log).await;
         *outcome.lock().expect("held for this line alone") = Some(result);
         Ok::<_, Infallible>(response)
     });
@@ -82,9 +84,10 @@ async fn judge(
     mut request: Request<Incoming>,
     peer: SocketAddr,
     auth: &Auth,
+    log: &Log,
 ) -> (Response<Full<Bytes>>, Outcome) {
     let upgrade = hyper::upgrade::on(&mut request);
-    match admitted(&request, peer, auth).await {
+    match admitted(&request, peer, auth, log).await {
         Ok(admitted) => (switching_protocols(), Ok((admitted, upgrade))),
         Err((problem, retry_after)) => (refusal(problem.clone(), retry_after), Err(problem)),
     }
@@ -97,13 +100,14 @@ async fn admitted(
     request: &Request<Incoming>,
     peer: SocketAddr,
     auth: &Auth,
+    log: &Log,
 ) -> Result<Admitted, Refusal> {
     let LinkRequest { token, user_agent } =
         LinkRequest::read(request).map_err(|error| (not_a_link(&error), None))?;
     let grant = auth
         .admit(token.as_ref(), peer.ip())
         .await
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| refused(&error, log))?;
     Ok(Admitted { grant, user_agent })
 }
 
@@ -116,7 +120,7 @@ fn not_a_link(error: &NotALink) -> Problem {
     Problem::new(status, code, error.to_string())
 }
 
-fn refused(error: &AuthError) -> Refusal {
+fn refused(error: &AuthError, log: &Log) -> Refusal {
     let (status, code, title) = match error {
         AuthError::TokenMissing => (
             StatusCode::UNAUTHORIZED,
@@ -144,7 +148,9 @@ fn refused(error: &AuthError) -> Refusal {
             "the server does not accept this token, and no more tries from this address for now",
         ),
         AuthError::Unavailable(cause) => {
-            error!(error = %cause, source = ?std::error::Error::source(cause), "tokens cannot be looked up");
+            if log.admits() {
+                error!(error = %cause, source = ?std::error::Error::source(cause), "tokens cannot be looked up");
+            }
             (
                 StatusCode::SERVICE_UNAVAILABLE,
                 Problem::UNAVAILABLE,

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use ngrnotok_certs::Identities;
-use ngrnotok_common::id::SessionId;
 use ngrnotok_common::link::body::LinkBody;
 use ngrnotok_common::link::calling::Requests;
 use ngrnotok_common::link::io::ReadAhead;
@@ -38,7 +37,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::field::display;
 use tracing::{debug, info};
 
-use self::payer::{LogLines, Payer, UnreadTotals};
+use self::payer::{Log, Payer};
 use self::sessions::Unopened;
 pub use self::sessions::{Keeping, Sessions};
 use crate::auth::{Auth, Stop};
@@ -76,15 +75,6 @@ pub struct Gate {
     pub most_requests: u32,
     /// A link of this age is to be replaced.
     pub oldest_link: Duration,
-    /// What the clients of one owner have in common.
-    pub owners: Owners,
-}
-
-/// What the clients of one account, or of one address without a token, have in common.
-#[derive(Debug, Default)]
-pub struct Owners {
-    unread: UnreadTotals,
-    lines: LogLines,
 }
 
 /// Why a client did not get as far as a session, or why its session ended.
@@ -138,13 +128,18 @@ impl Gate {
                 // The operator wants to see who is turned away; strangers' noise is not for the log.
                 GateError::Refused(problem)
                     if problem.code != Problem::TOO_MANY_FAILURES
-                        && self.owners.lines.admits(&Payer::stranger(peer.ip())) =>
+                        && self.stranger(peer).admits() =>
                 {
                     info!(%peer, %error, "link refused");
                 }
                 _ => debug!(%peer, %error, "link ended"),
             }
         }
+    }
+
+    /// What the log may tell of an address before its client is known.
+    fn stranger(&self, peer: SocketAddr) -> Log {
+        self.sessions.owners().log(Payer::stranger(peer.ip()))
     }
 
     async fn serve<S>(
@@ -176,7 +171,9 @@ impl Gate {
         // As long as there is one of these, HTTP/2 does not close the link by itself.
         let open = requests.clone();
         let handle = Link::new(here, requests, self.most_requests, retired);
-        let opened = self.sessions.open(grant, resume.as_ref(), &binding, handle);
+        let opened = self
+            .sessions
+            .open(grant, payer, resume.as_ref(), &binding, handle);
         let mut opened = match opened {
             Ok(opened) => opened,
             Err(unopened) => {
@@ -199,11 +196,7 @@ impl Gate {
         session.session().tell_naming(visitors);
         let (id, grant) = (session.session().id(), session.grant());
         let (account, token) = (grant.account(), grant.token().map(display));
-        let log = Log {
-            lines: &self.owners.lines,
-            payer,
-            session: id,
-        };
+        let log = session.log();
         if log.admits() {
             let (agent, version, os) = (
                 printable::word(&user_agent),
@@ -224,7 +217,7 @@ impl Gate {
         let conversation = async {
             writer.send(&welcome).await?;
             drop(welcome);
-            control::converse(self, &opened, &log, reader, &mut writer).await
+            control::converse(self, &opened, reader, &mut writer).await
         };
         let ended = tokio::select! {
             ended = conversation => ended,
@@ -279,14 +272,15 @@ impl Gate {
         let opening = async {
             let hello = StartHandshake::from_parts(hello.accepted, ReadAhead::new(hello.io));
             let stream = hello.into_stream(Arc::clone(&self.tls)).await?;
-            handshake::admit(stream, peer, &self.auth).await
+            handshake::admit(stream, peer, &self.auth, &self.stranger(peer)).await
         };
         let (stream, binding, admitted) = tokio::select! {
             opened = timeout(OPEN_LIMIT, opening) => opened??,
             () = self.stop.cancelled() => return Err(GateError::Protocol("came while the server stops")),
         };
         let payer = Payer::of(&admitted.grant, peer.ip());
-        let (requests, mut end) = server_end(stream, self.owners.unread.of(&payer)).await?;
+        let (requests, mut end) =
+            server_end(stream, self.sessions.owners().unread.of(&payer)).await?;
         let retired = CancellationToken::new();
         let replaced = retired.clone();
         let link: LinkTask = AbortOnDropHandle::new(self.tasks.spawn(async move {
@@ -374,20 +368,6 @@ struct Greeted {
     binding: ChannelBinding,
     payer: Payer,
     admitted: handshake::Admitted,
-}
-
-/// What the log may tell of one link.
-struct Log<'a> {
-    lines: &'a LogLines,
-    payer: Payer,
-    session: SessionId,
-}
-
-impl Log<'_> {
-    /// Whether another line may be written. If not, it has been said that some are left out.
-    fn admits(&self) -> bool {
-        self.lines.admits(&self.payer)
-    }
 }
 
 /// What drives a link; dropping it ends the link.

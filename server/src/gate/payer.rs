@@ -45,6 +45,37 @@ impl fmt::Display for Payer {
     }
 }
 
+/// What the clients of each payer have in common; clones see the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Owners {
+    pub(super) unread: Arc<UnreadTotals>,
+    lines: Arc<LogLines>,
+}
+
+impl Owners {
+    /// What the log may tell of a payer.
+    pub(super) fn log(&self, payer: Payer) -> Log {
+        Log {
+            lines: Arc::clone(&self.lines),
+            payer,
+        }
+    }
+}
+
+/// What the log may tell of one payer.
+#[derive(Debug)]
+pub(super) struct Log {
+    lines: Arc<LogLines>,
+    payer: Payer,
+}
+
+impl Log {
+    /// Whether another line may be written. If not, it has been said that some are left out.
+    pub(super) fn admits(&self) -> bool {
+        self.lines.admits(&self.payer)
+    }
+}
+
 /// What the links of each payer hold unread.
 #[derive(Debug, Default)]
 pub(super) struct UnreadTotals(Mutex<Totals>);
@@ -80,7 +111,7 @@ const PAYERS: usize = 4096;
 
 /// Keeps one client, or many of one owner, from filling the log.
 #[derive(Debug, Default)]
-pub(super) struct LogLines(Mutex<Lines>);
+struct LogLines(Mutex<Lines>);
 
 #[derive(Debug, Default)]
 struct Lines {
@@ -96,9 +127,8 @@ struct Written {
 }
 
 impl LogLines {
-    /// Whether a line about a payer may be written. The first one that may not is told once, and so is their
-    /// number when there is room again.
-    pub(super) fn admits(&self, payer: &Payer) -> bool {
+    /// The first line that may not be written is told, and the number of them when there is room again.
+    fn admits(&self, payer: &Payer) -> bool {
         let now = Instant::now();
         let mut lines = self.lock();
         let written = lines.written(payer, now);

@@ -28,6 +28,7 @@ use tracing::info;
 
 pub(super) use self::rights::Lost;
 use self::rights::Rights;
+use super::payer::{Log, Owners, Payer};
 use crate::auth::{Bound, Forbidden, Grant};
 use crate::names::{Hold, Names};
 use crate::registry::{Claim, NameTaken, Registry, Route, Terms};
@@ -46,6 +47,7 @@ pub struct Sessions {
     registry: Registry,
     names: Names,
     keeping: Keeping,
+    owners: Owners,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -65,6 +67,7 @@ pub struct Keeping {
 pub(super) struct Owned {
     session: Session,
     grant: Grant,
+    log: Log,
     registry: Registry,
     right: Mutex<Right>,
     /// `None` once the session has ended. Whoever holds the lock sees either a living session or its end,
@@ -156,15 +159,22 @@ impl Sessions {
             registry,
             names,
             keeping,
+            owners: Owners::default(),
             tasks,
             stop,
         }
+    }
+
+    /// What the clients of one owner have in common.
+    pub(super) fn owners(&self) -> &Owners {
+        &self.owners
     }
 
     /// Gives a link to the session that its client asks for: the one it had, or else a new one.
     pub(super) fn open(
         &self,
         grant: Grant,
+        payer: Payer,
         resume: Option<&Resume>,
         binding: &ChannelBinding,
         link: Link,
@@ -188,6 +198,7 @@ impl Sessions {
         let owned = Arc::new(Owned {
             session,
             grant,
+            log: self.owners.log(payer),
             registry: self.registry.clone(),
             right: Mutex::new(Right {
                 newest: Verifier::of(&secret),
@@ -295,7 +306,9 @@ impl Sessions {
             tokio::select! {
                 never = owned.review(&self.names) => match never {},
                 stop = owned.grant.ended() => {
-                    info!(session = %session.id(), why = stop.message, "session stopped");
+                    if owned.log.admits() {
+                        info!(session = %session.id(), why = stop.message, "session stopped");
+                    }
                 }
                 () = owned.left.cancelled() => {}
                 () = self.stop.cancelled() => {}
@@ -325,7 +338,9 @@ impl Sessions {
             if session.is_online() {
                 continue;
             }
-            info!(session = %session.id(), "session ended: its client did not come back");
+            if owned.log.admits() {
+                info!(session = %session.id(), "session ended: its client did not come back");
+            }
             *names = None;
             break;
         }
@@ -355,6 +370,16 @@ impl Right {
 }
 
 impl Opened {
+    /// The session's id, for the log.
+    pub(super) fn id(&self) -> SessionId {
+        self.session.session.id()
+    }
+
+    /// What the log may tell of it.
+    pub(super) fn log(&self) -> &Log {
+        &self.session.log
+    }
+
     /// The client's link.
     pub(super) fn link(&self) -> &Link {
         self.link.link()
@@ -479,6 +504,11 @@ impl Owned {
     /// The handle that routes hold.
     pub(super) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// What the log may tell of it.
+    pub(super) fn log(&self) -> &Log {
+        &self.log
     }
 
     /// What its client may do.

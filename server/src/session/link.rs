@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use ngrnotok_common::link::body::send_chunk;
 use ngrnotok_common::link::calling::{ExchangeError, Requests, Unprocessed, exchange};
 use ngrnotok_common::link::open::in_words;
+use ngrnotok_common::link::settings::MAX_STREAMS;
 use ngrnotok_common::prefix::Prefix;
 use ngrnotok_common::protocol::cause::{Cause, Limit, LimitName};
 use ngrnotok_common::protocol::stream::SWITCHED;
@@ -97,8 +98,9 @@ impl Link {
         most_requests: u32,
         retired: CancellationToken,
     ) -> Self {
-        // One stream is the control stream's.
-        let limit = requests.most_streams().saturating_sub(1);
+        // A client may announce more than anybody has room for. One stream is the control stream's.
+        let most = requests.most_streams().min(MAX_STREAMS as usize);
+        let limit = most.saturating_sub(1);
         Self {
             shard,
             requests,

@@ -122,7 +122,9 @@ impl Owned {
         let Some(_held) = names.as_mut().and_then(|names| names.remove(name)) else {
             return;
         };
-        info!(session = %self.session.id(), %name, %refused, "name taken back");
+        if self.log.admits() {
+            info!(session = %self.session.id(), %name, %refused, "name taken back");
+        }
         let lost = Lost {
             code: refused.code(),
             message: refused.to_string(),
