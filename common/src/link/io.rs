@@ -34,9 +34,9 @@ const POOLED: usize = 8;
 /// was gathered before them.
 const PASS_THROUGH: usize = 4 * 1024;
 
-/// What is read in one round of the task that drives the connection: 128 KiB. More waits until the other tasks
+/// What is read in one round of the task that drives the connection: 256 KiB. More waits until the other tasks
 /// of the thread have had their turn, for it may be frames of a few bytes, each of which is work.
-const ROUND: usize = 128 * 1024;
+const ROUND: usize = 256 * 1024;
 
 /// Plaintext of a full TLS record (RFC 8446 §5.1).
 const RECORD: usize = 16 * 1024;

@@ -509,6 +509,86 @@ mod tests {
         }
     }
 
+    /// Names of the fields of a message, of those within fields, too.
+    fn names_within(message: &serde_json::Value) -> Vec<String> {
+        let fields = message.as_object().into_iter().flatten();
+        let names =
+            fields.flat_map(|(name, value)| [vec![name.clone()], names_within(value)].concat());
+        names.collect()
+    }
+
+    #[test]
+    fn every_field_stands_in_the_table_of_its_message() {
+        let hex = "0".repeat(64);
+        let session = || SessionId::random();
+        let (id, text) = (TunnelId(1), || "text".to_owned());
+        let said_by_clients = [
+            ClientMessage::Hello {
+                version: text(),
+                os: text(),
+                resume: Some(Resume {
+                    session: session(),
+                    proof: serde_json::from_value(hex.clone().into()).unwrap(),
+                    key: Some(Secret::new(&*hex)),
+                    turn: Some(1),
+                    join: true,
+                }),
+                times: true,
+                upgrade_bodies: true,
+                visitors: Some(Naming::All),
+            },
+            ClientMessage::Bind {
+                id,
+                kind: text(),
+                name: text(),
+                pool: true,
+            },
+            ClientMessage::Health { id, healthy: true },
+            ClientMessage::Unbind { id },
+            ClientMessage::Release,
+            ClientMessage::Bye,
+        ];
+        let code = RefusalCode::NameTaken;
+        let said_by_servers = [
+            ServerMessage::Welcome {
+                session: session(),
+                version: text(),
+                account: text(),
+                region: Some(text()),
+                resume: Some(Secret::new(&*hex)),
+            },
+            ServerMessage::Bound { id, url: text() },
+            ServerMessage::Refused {
+                id,
+                code,
+                message: text(),
+            },
+            ServerMessage::Unbound {
+                id,
+                code,
+                message: text(),
+            },
+            ServerMessage::Drain { seconds: 1 },
+            ServerMessage::Left {
+                visitors: Vec::new(),
+            },
+            ServerMessage::Stop {
+                code: StopCode::Replaced,
+                message: text(),
+            },
+        ];
+        let clients = said_by_clients.iter().map(serde_json::to_value);
+        let servers = said_by_servers.iter().map(serde_json::to_value);
+        for message in clients.chain(servers).map(Result::unwrap) {
+            let row = format!("| `{}` |", message["t"].as_str().unwrap());
+            let mut rows = include_str!("../../PROTOCOL.md").lines();
+            let row = rows.find(|line| line.starts_with(&row)).expect(&row);
+            for field in names_within(&message).iter().filter(|field| *field != "t") {
+                assert!(row.contains(&format!("`{field}`")), "{field} in {row}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_not_known_is_ignored() {
         let message = serde_json::from_str::<ClientMessage>(r#"{"t":"sing","key":"d"}"#).unwrap();
