@@ -137,11 +137,11 @@ impl Tunnels {
     }
 
     /// Connections of visitors are over.
-    pub(crate) fn visitors_left(&self, visitors: &[VisitorId]) {
+    pub(crate) fn visitors_left(&self, visitors: Vec<VisitorId>) {
+        // A server may name many in one line.
+        let visitors = visitors.into_iter().collect();
         for tunnel in self.wanted.load().values() {
-            for visitor in visitors {
-                tunnel.local.visitor_left(*visitor);
-            }
+            tunnel.local.visitors_left(&visitors);
         }
     }
 

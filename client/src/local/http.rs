@@ -1,5 +1,6 @@
 //! The exchange with the local app: what a visitor asked, in the words the app understands.
 
+use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::fmt;
 use std::pin::Pin;
@@ -196,9 +197,9 @@ impl Local {
         }
     }
 
-    /// A visitor's connection is over.
-    pub fn visitor_left(&self, visitor: VisitorId) {
-        self.pool.visitor_left(visitor);
+    /// Connections of visitors are over.
+    pub fn visitors_left(&self, visitors: &HashSet<VisitorId>) {
+        self.pool.visitors_left(visitors);
     }
 
     /// Who shares connections to the app.

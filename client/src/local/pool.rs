@@ -7,6 +7,7 @@
 //! Last in, first out: the warmest connection is taken, and the ones that a burst left over age at the
 //! bottom.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
@@ -152,9 +153,9 @@ impl Pool {
         }
     }
 
-    /// A visitor's connection is over, and with it those that are its own.
-    pub(super) fn visitor_left(&self, visitor: VisitorId) {
-        self.lock().own.retain(|(of, ..)| *of != visitor);
+    /// Visitors' connections are over, and with them those that are their own.
+    pub(super) fn visitors_left(&self, visitors: &HashSet<VisitorId>) {
+        self.lock().own.retain(|(of, ..)| !visitors.contains(of));
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle> {

@@ -183,7 +183,7 @@ async fn talk(
                 }
                 settle(&mut binds, client, role)?;
             }
-            Some(ServerMessage::Left { visitors }) => client.tunnels.visitors_left(&visitors),
+            Some(ServerMessage::Left { visitors }) => client.tunnels.visitors_left(visitors),
             Some(ServerMessage::Drain { seconds }) => {
                 // It may say so as often as it likes.
                 if !role.wants_another.is_cancelled() {
