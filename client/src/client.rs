@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::Accounts;
 use crate::comeback::Comeback;
 use crate::connect::{ConnectError, Connector};
 use crate::connections::Connections;
@@ -42,6 +43,8 @@ pub struct Config {
     pub links: NonZeroUsize,
     /// Where to keep what a restarted client needs to have its names again at once; `None`: nowhere.
     pub state: Option<PathBuf>,
+    /// Where to remember whose the token is; `None`: nowhere.
+    pub accounts: Option<Accounts>,
     /// What records the requests with their answers, for those who want to look.
     pub recorder: Recorder,
 }
@@ -55,6 +58,7 @@ impl Config {
             tunnels,
             links: NonZeroUsize::MIN,
             state: None,
+            accounts: None,
             recorder: Recorder::off(),
         }
     }
@@ -97,6 +101,7 @@ pub(crate) struct Shared {
     pub(crate) tunnels: Tunnels,
     pub(crate) reporter: Reporter,
     pub(crate) comeback: Comeback,
+    pub(crate) accounts: Option<Accounts>,
     pub(crate) links: NonZeroUsize,
     links_up: watch::Sender<usize>,
     pub(crate) sleeps: Sleeps,
@@ -213,6 +218,7 @@ impl Client {
                 tunnels,
                 reporter,
                 comeback,
+                accounts: config.accounts,
                 links: config.links,
                 links_up: watch::Sender::new(0),
                 sleeps: Sleeps::default(),

@@ -131,10 +131,7 @@ impl Connector {
 
     /// Host and port, for people.
     pub fn server(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
-        }
+        authority(&self.host, self.port)
     }
 
     /// Dials, proves who the server is, and only then shows the token.
@@ -244,5 +241,13 @@ impl Connector {
             .downcast::<TokioIo<TlsStream<ReadAhead<Transport>>>>()
             .expect("the connection is the one we put in");
         Ok(Rewound::new(parts.read_buf, parts.io.into_inner()))
+    }
+}
+
+/// Host and port as one word.
+pub(crate) fn authority(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
     }
 }

@@ -19,6 +19,7 @@
 //! - [`cli`] holds the words as typed, [`settings`] those that the config file knows, too, [`config`] the
 //!   checked types; [`doctor`] tries them out, and [`login`] is how a token gets into that file.
 
+pub mod accounts;
 pub mod ask;
 mod backoff;
 pub mod beside;

@@ -11,7 +11,7 @@ use ngrnotok::cli::{Cli, Command, ConfigCommand, Doctor, Http, Run, Start};
 use ngrnotok::client::{ClientError, Config, Tunnel};
 use ngrnotok::config::file;
 use ngrnotok::config::store::{self, StoreError};
-use ngrnotok::config::{self, ConfigError, Wishes, summary};
+use ngrnotok::config::{self, ConfigError, Identity, Wishes, summary};
 use ngrnotok::doctor;
 use ngrnotok::embedded::{self, EmbeddedError};
 use ngrnotok::face::{self, Face, FaceError, Showing};
@@ -206,7 +206,8 @@ impl From<StoreError> for Failure {
 async fn http(named: Option<PathBuf>, args: Http) -> Result<(), Failure> {
     let wishes = Wishes::read(named, args.settings)?;
     wishes.start_log()?;
-    let tunnel = config::tunnel(&args.tunnel)?;
+    let identity = config::identity(&wishes.settings)?;
+    let tunnel = config::tunnel(&args.tunnel, identity.accounts.as_ref())?;
     let mut command = match (&tunnel.target, args.tunnel.port) {
         (Target::Hello, _) => "ngrnotok http --hello".to_owned(),
         (_, Some(port)) => format!("ngrnotok http -p {port}"),
@@ -216,7 +217,7 @@ async fn http(named: Option<PathBuf>, args: Http) -> Result<(), Failure> {
         command.push_str(&format!(" --name {name}"));
     }
     command.push_str(TO_A_SERVER);
-    serve(&wishes, vec![(None, tunnel)], command, run).await
+    serve(&wishes, identity, vec![(None, tunnel)], command, run).await
 }
 
 async fn run(config: Config, face: Face) -> Result<(), Failure> {
@@ -229,7 +230,8 @@ const TO_A_SERVER: &str = " --server YOUR.SERVER";
 async fn start(named: Option<PathBuf>, mut args: Start) -> Result<(), Failure> {
     let wishes = Wishes::read(named, std::mem::take(&mut args.settings))?;
     wishes.start_log()?;
-    let tunnels = config::tunnels(&args, &wishes)?;
+    let identity = config::identity(&wishes.settings)?;
+    let tunnels = config::tunnels(&args, &wishes, identity.accounts.as_ref())?;
     let words = match (args.all, args.none) {
         (true, _) => "--all".to_owned(),
         (_, true) => "--none".to_owned(),
@@ -238,13 +240,14 @@ async fn start(named: Option<PathBuf>, mut args: Start) -> Result<(), Failure> {
     let tunnels = tunnels.into_iter();
     let tunnels = tunnels.map(|(word, tunnel)| (Some(word), tunnel)).collect();
     let command = format!("ngrnotok start {words}{TO_A_SERVER}");
-    serve(&wishes, tunnels, command, run).await
+    serve(&wishes, identity, tunnels, command, run).await
 }
 
 async fn run_command(named: Option<PathBuf>, mut args: Run) -> Result<u8, Failure> {
     let wishes = Wishes::read(named, std::mem::take(&mut args.settings))?;
     wishes.start_log()?;
-    let tunnel = config::tunnel_of_command(&args)?;
+    let identity = config::identity(&wishes.settings)?;
+    let tunnel = config::tunnel_of_command(&args, identity.accounts.as_ref())?;
     let command = beside::shown(&args.command);
     let name = args.tunnel.name.as_ref();
     let name = name.map_or_else(String::new, |name| format!(" --name {name}"));
@@ -267,13 +270,14 @@ async fn run_command(named: Option<PathBuf>, mut args: Run) -> Result<u8, Failur
             },
         )
     };
-    serve(&wishes, vec![(None, tunnel)], public, beside).await
+    serve(&wishes, identity, vec![(None, tunnel)], public, beside).await
 }
 
 /// Serves tunnels, each with what the config file calls it, through the server that is wished for, in the
 /// way that `run` does. The `public_command` would do the same with a server.
 async fn serve<T, F>(
     wishes: &Wishes,
+    identity: Identity,
     tunnels: Vec<(Option<String>, Tunnel)>,
     public_command: String,
     run: impl FnOnce(Config, Face) -> F,
@@ -312,7 +316,8 @@ where
             links: config::links(&wishes.settings),
             recorder,
             state: config::sessions(),
-            ..Config::new(connector, config::token(&wishes.settings)?, tunnels)
+            accounts: identity.accounts,
+            ..Config::new(connector, identity.token, tunnels)
         };
         return run(config, face(opening)).await;
     }
@@ -362,6 +367,14 @@ async fn log_in(named: Option<PathBuf>, given: Settings) -> Result<(), Failure> 
     };
     let session = login::try_out(connector, Some(token.clone())).await?;
     store::log_in(path, &wishes, &token)?;
+    let settings = Settings {
+        token_file: None,
+        token: Some(token),
+        ..wishes.settings.clone()
+    };
+    if let (Some(session), Some(accounts)) = (&session, config::identity(&settings)?.accounts) {
+        accounts.learn(&session.account);
+    }
     let outcome = match session {
         Some(session) => format!(
             "Logged in to {server} as {}.",

@@ -41,6 +41,16 @@ pub fn installation(state_dir: &Path) -> io::Result<Uuid> {
     Ok(id)
 }
 
+/// An id for what another account than the first does from this installation.
+pub fn of_account(installation: Uuid, account: &str) -> Uuid {
+    let hash = digest(
+        &SHA256,
+        &[installation.as_bytes(), account.as_bytes()].concat(),
+    );
+    let half = hash.as_ref().first_chunk();
+    Uuid::from_bytes(*half.expect("SHA-256 has 32 bytes"))
+}
+
 /// The name for a target of this installation, `calm-otter-3f9c`.
 ///
 /// 28 bits of a hash: on a server with a thousand tunnels, the chance that a new one meets a taken
@@ -89,6 +99,9 @@ mod tests {
         assert_eq!(name, derived(id, "http://localhost:3000"));
         assert_ne!(name, derived(id, "http://localhost:3001"));
         assert_ne!(name, derived(Uuid::from_u128(8), "http://localhost:3000"));
+        let others = of_account(id, "bob");
+        assert_ne!(name, derived(others, "http://localhost:3000"));
+        assert_ne!(others, of_account(id, "cy"));
         // Changing how names are made would change everybody's URL.
         looks_like_a_name(name.as_str());
     }

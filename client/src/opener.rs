@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::accounts::Accounts;
 use crate::client::{Shared, Tunnel};
 use crate::local::{LocalError, Target};
 use crate::status::{OnlineTunnel, State, Status};
@@ -73,6 +74,11 @@ impl Opener {
             client: Arc::downgrade(client),
             status,
         }
+    }
+
+    /// What is known of the client's accounts on its server.
+    pub(crate) fn accounts(&self) -> Option<Accounts> {
+        self.client.upgrade()?.accounts.clone()
     }
 
     /// Opens a tunnel, and returns when visitors can come.

@@ -7,7 +7,7 @@ use ngrnotok_tests::program::{Program, Scratch};
 use ngrnotok_tests::run;
 use tokio::net::TcpSocket;
 
-use crate::{RunningServer, config_file, ngrnotok, token, token_with};
+use crate::{RunningServer, config_file, ngrnotok, ngrnotok_server, token, token_with};
 
 /// `ngrnotok login --server … --server-pin …` with a token on its standard input.
 fn login(server: &RunningServer, scratch: &Scratch, token: &str) -> Program {
@@ -22,6 +22,23 @@ fn login(server: &RunningServer, scratch: &Scratch, token: &str) -> Program {
     ngrnotok(scratch, &args).input(&scratch.file(&input, &format!("{token}\n")))
 }
 
+/// The URL that a plain `ngrnotok http` has with what is stored.
+async fn url(scratch: &Scratch) -> String {
+    let mut client = ngrnotok(scratch, &["http", "--hello"]).start();
+    let line = client.line_of("Forwarding").await;
+    client.signal("INT").await;
+    assert_eq!(client.ended().await.0, Some(0));
+    line.split(' ').next().expect("a URL").to_owned()
+}
+
+/// Logs in with a new token of an account.
+async fn log_in(server: &RunningServer, scratch: &Scratch, account: &str) {
+    let create = ["token", "create", "--account", account];
+    let made = ngrnotok_server(scratch, &create).output().await;
+    let done = login(server, scratch, made.stdout.trim()).output().await;
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
 fn usual_file(scratch: &Scratch) -> PathBuf {
     scratch.path().join("config/ngrnotok/config.toml")
 }
@@ -33,6 +50,35 @@ async fn session(scratch: &Scratch) -> String {
     client.signal("INT").await;
     assert_eq!(client.ended().await.0, Some(0));
     session
+}
+
+#[test]
+fn each_account_of_an_installation_has_names_of_its_own() {
+    run(async {
+        let scratch = Scratch::new();
+        let server = RunningServer::start(&scratch, &["--allow-anonymous"]).await;
+        let way = format!(
+            "server = {:?}\nserver-pin = {:?}\n",
+            server.https, server.pin
+        );
+        config_file(&scratch, &way);
+        let first = url(&scratch).await;
+        // What was used without a token is there for the first who logs in.
+        log_in(&server, &scratch, "ann").await;
+        assert_eq!(url(&scratch).await, first);
+        log_in(&server, &scratch, "bob").await;
+        let bobs = url(&scratch).await;
+        assert_ne!(bobs, first);
+        // Each login is a new token.
+        log_in(&server, &scratch, "ann").await;
+        assert_eq!(url(&scratch).await, first);
+        log_in(&server, &scratch, "bob").await;
+        assert_eq!(url(&scratch).await, bobs);
+        let out = ngrnotok(&scratch, &["logout"]).output().await;
+        assert_eq!(out.code, Some(0), "{}", out.stderr);
+        let nobodys = url(&scratch).await;
+        assert!(nobodys != first && nobodys != bobs, "{nobodys}");
+    });
 }
 
 #[test]

@@ -18,10 +18,11 @@ use thiserror::Error;
 use tracing::warn;
 use uuid::Uuid;
 
+use crate::accounts::Accounts;
 use crate::beside;
 use crate::cli::{Run, Start};
 use crate::client::{Pool, Tunnel};
-use crate::connect::{Connector, ConnectorError};
+use crate::connect::{Connector, ConnectorError, authority};
 use crate::inspect::{Keep, KeepError, Limits, Recorder};
 use crate::local::{HostHeader, InvalidTarget, Options, Protocol, Sharing, Target};
 use crate::names;
@@ -272,24 +273,24 @@ pub fn target(words: &TunnelSettings) -> Result<Target, TunnelError> {
 }
 
 /// The tunnel that `ngrnotok http` is asked for.
-pub fn tunnel(words: &TunnelSettings) -> Result<Tunnel, ConfigError> {
-    match tunnel_of(words, installation) {
+pub fn tunnel(words: &TunnelSettings, accounts: Option<&Accounts>) -> Result<Tunnel, ConfigError> {
+    match tunnel_of(words, || installation(accounts)) {
         Err(TunnelError::NoTarget) => Err(ConfigError::NoTarget),
         tunnel => Ok(tunnel?),
     }
 }
 
 /// The tunnel that `ngrnotok run` is asked for. Where it leads is not known before the command runs.
-pub fn tunnel_of_command(wanted: &Run) -> Result<Tunnel, ConfigError> {
+pub fn tunnel_of_command(wanted: &Run, accounts: Option<&Accounts>) -> Result<Tunnel, ConfigError> {
     let mut words = wanted.tunnel.clone();
     words.port = words.port.or(Some(UNKNOWN_PORT));
     target(&words)?;
     if words.name.is_none() {
         let folder = std::env::current_dir().unwrap_or_default();
         let identity = beside::identity(&wanted.command, &folder);
-        words.name = Some(names::derived(installation(), &identity));
+        words.name = Some(names::derived(installation(accounts), &identity));
     }
-    Ok(tunnel_of(&words, installation)?)
+    Ok(tunnel_of(&words, || installation(accounts))?)
 }
 
 /// Nobody listens there, so a visitor who comes too early is told that the app is not up.
@@ -329,7 +330,17 @@ fn tunnel_of(
     })
 }
 
-fn installation() -> Uuid {
+/// What names are derived from, besides the target: this installation, and the account if it has had others
+/// on the server before.
+fn installation(accounts: Option<&Accounts>) -> Uuid {
+    let id = client_id();
+    match accounts.and_then(Accounts::other) {
+        Some(account) => names::of_account(id, &account),
+        None => id,
+    }
+}
+
+fn client_id() -> Uuid {
     let Some(folder) = state() else {
         warn!(
             "there is no home folder (HOME is not set), so the name is for this run only; choose one with --name"
@@ -348,7 +359,11 @@ fn state() -> Option<PathBuf> {
 }
 
 /// The tunnels that `ngrnotok start` is asked for, each with what the config file calls it.
-pub fn tunnels(wanted: &Start, wishes: &Wishes) -> Result<Vec<(String, Tunnel)>, ConfigError> {
+pub fn tunnels(
+    wanted: &Start,
+    wishes: &Wishes,
+    accounts: Option<&Accounts>,
+) -> Result<Vec<(String, Tunnel)>, ConfigError> {
     if wanted.none {
         return match wishes.settings.web {
             Some(Place::Off) => Err(ConfigError::NobodyOpens),
@@ -373,7 +388,7 @@ pub fn tunnels(wanted: &Start, wishes: &Wishes) -> Result<Vec<(String, Tunnel)>,
     let mut seen = std::collections::HashSet::new();
     names.retain(|name| seen.insert(*name));
     // One for all: where none can be kept, each call makes another.
-    let installation = installation();
+    let installation = installation(accounts);
     let tunnel = |name: &String| {
         let words = all.get(name).ok_or_else(|| ConfigError::UnknownTunnel {
             name: name.clone(),
@@ -456,7 +471,29 @@ pub fn sessions() -> Option<PathBuf> {
     Some(state()?.join("sessions"))
 }
 
-/// Who we are there. Of a file that is named and a token that is given in the same breath, the file wins.
+/// Who we are on the server.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    /// What we show it.
+    pub token: Option<Secret>,
+    /// What is known of our accounts there; `None` where there is no home to keep it in.
+    pub accounts: Option<Accounts>,
+}
+
+/// Who we are on the server; nobody without one. The token is read once: its file may be a pipe.
+pub fn identity(settings: &Settings) -> Result<Identity, ConfigError> {
+    let Some(ServerAddress { host, port }) =
+        settings.server.as_ref().filter(|_| !settings.local_only)
+    else {
+        return Ok(Identity::default());
+    };
+    let token = token(settings)?;
+    let server = authority(host, *port);
+    let accounts = state().map(|state| Accounts::kept_in(&state, &server, token.as_ref()));
+    Ok(Identity { token, accounts })
+}
+
+/// The token. Of a file that is named and a token that is given in the same breath, the file wins.
 pub fn token(settings: &Settings) -> Result<Option<Secret>, ConfigError> {
     match (&settings.token_file, &settings.token) {
         (Some(file), _) => {

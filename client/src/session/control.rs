@@ -154,6 +154,9 @@ async fn talk(
                     old.cancel();
                 }
                 if role.binds {
+                    if let Some(accounts) = &client.accounts {
+                        accounts.learn(&account);
+                    }
                     client.reporter.welcome(SessionStatus {
                         id: session,
                         account,

@@ -200,8 +200,9 @@ pub(in crate::web::api) async fn open(
             "Start the client with --web-allow-unix, or name the socket when you start it.",
         ));
     }
-    // The name may be derived from a file.
-    let tunnel = aside(move || config::tunnel(&words)).await;
+    // The name may be derived from files.
+    let accounts = opener.accounts();
+    let tunnel = aside(move || config::tunnel(&words, accounts.as_ref())).await;
     let tunnel = tunnel.map_err(|error| Problem::bad(Problem::sentence(&error)))?;
     let online = opener.open(tunnel).await.map_err(not_so)?;
     let scheme = scheme(&online);
