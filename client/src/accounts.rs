@@ -20,6 +20,7 @@ use tracing::warn;
 /// What this installation knows of its accounts on one server, and by which token it comes now.
 #[derive(Debug, Clone)]
 pub struct Accounts {
+    folder: PathBuf,
     file: PathBuf,
     server: String,
     /// A part of its hash; `None` for who has none.
@@ -49,6 +50,7 @@ impl Accounts {
             HEXLOWER.encode(&hash.as_ref()[..8])
         };
         Self {
+            folder: state.to_owned(),
             file: state.join("accounts.json"),
             server: server.to_owned(),
             token: token.map(hash),
@@ -110,7 +112,7 @@ impl Accounts {
     }
 
     fn write(&self, servers: &Servers) -> io::Result<()> {
-        files::private_folder(self.file.parent().unwrap_or(Path::new(".")))?;
+        files::private_folder(&self.folder)?;
         files::replace(&self.file, &serde_json::to_vec(servers)?, Readers::Owner)
     }
 }

@@ -177,10 +177,9 @@ fn settle(file: &Path) {
 }
 
 fn folder_of(file: &Path) -> &Path {
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    match folder.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => folder,
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 

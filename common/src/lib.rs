@@ -41,7 +41,8 @@
 //!    tests, examples
 //!     │          │
 //!   client ──► certs ◄── server       client → server in `embedded.rs` alone
-//!     └───────► common ◄───┘          certs and common: nothing of ours below them
+//!     │          ▼          │
+//!     └───────► common ◄────┘         certs → common for files alone; nothing of ours is below common
 //!
 //! server:  edge → registry → session → common      gate → auth, registry, session
 //!          edge, gate and admin never import each other
@@ -51,7 +52,8 @@
 //! Here in `common`: [`protocol`] is the wire (`PROTOCOL.md` tells it for people who write a client in
 //! another language), [`link`] turns a TLS stream into an end of a link, [`headers`] holds the rules of
 //! a proxy hop, [`login`] knows logins that hold for a connection, [`splice`] joins two streams after an upgrade, [`socket`] is
-//! what they end in, [`hostname`], [`id`] and [`secret`] are the small types, [`failures`] counts wrong secrets,
+//! what they end in, [`hostname`], [`id`] and [`secret`] are the small types, [`failures`] counts wrong secrets
+//! by the host of [`prefix`], [`files`] writes whole files into closed folders,
 //! [`splitter`] takes bytes apart into lines, [`cli`], [`folders`],
 //! [`manual`], [`memory`], [`orphans`], [`output`], [`printable`], [`rewound`], [`shutdown`], [`stall`] and [`telemetry`]
 //! what both binaries start, print and end with.
