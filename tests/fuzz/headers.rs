@@ -79,7 +79,10 @@ fn fields(script: &mut Script<'_>) -> HeaderMap {
         // Values that name fields are what the rules are about.
         let value = match script.byte() {
             word @ 0..64 => {
-                let (first, second) = (NAMES[usize::from(word) % NAMES.len()], NAMES[script.below(NAMES.len())]);
+                let (first, second) = (
+                    NAMES[usize::from(word) % NAMES.len()],
+                    NAMES[script.below(NAMES.len())],
+                );
                 let between = [", ", ",", " , ", ";"][usize::from(word) / 16];
                 HeaderValue::try_from(format!("{first}{between}{second}"))
             }
