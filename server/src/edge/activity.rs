@@ -15,6 +15,7 @@ use ngrnotok_common::link::body::Ahead;
 use tokio::time::Instant;
 
 use super::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
+use super::resets::EarlyResets;
 
 /// From the first byte of a request head to its end.
 pub(super) const HEAD_LIMIT: Duration = Duration::from_secs(15);
@@ -25,16 +26,6 @@ pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// A visitor who takes nothing while bytes wait for it, or sends nothing of a body that is wanted; each stream
 /// for itself.
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(60);
-
-/// A request that its visitor takes back within 1 s was hardly meant.
-const EARLY: Duration = Duration::from_secs(1);
-
-/// So many of them may come at once: 500. Leaving a page with a hundred pictures cancels them all; making an
-/// app work for nobody takes thousands.
-pub(super) const EARLY_RESETS: u32 = 500;
-
-/// One of them is forgiven after so long, and one for each request that is answered: 0.2 s.
-const FORGIVEN_EVERY: u64 = 200;
 
 /// Uploads that can take up the connection's whole window while their readers are busy.
 const FILLS_WINDOW: u32 = CONNECTION_WINDOW / STREAM_WINDOW;
@@ -62,10 +53,7 @@ pub(super) struct Activity {
     lingering_still: AtomicU64,
     /// The answer ends where the connection does (HTTP/1.0), so a break must not look like an end.
     ends_with_connection: AtomicBool,
-    /// Requests taken back early that are not forgiven yet.
-    early_resets: AtomicU32,
-    /// When the last one was forgiven.
-    forgiven_at: AtomicU64,
+    early_resets: EarlyResets,
     /// Uploads whose readers are busy.
     uploads_held_up: AtomicU32,
     /// A request with a body has come, so there may be bytes on their way that nobody wants.
@@ -101,8 +89,7 @@ impl Activity {
             lingering_since: AtomicU64::new(0),
             lingering_still: AtomicU64::new(0),
             ends_with_connection: AtomicBool::new(false),
-            early_resets: AtomicU32::new(0),
-            forgiven_at: AtomicU64::new(0),
+            early_resets: EarlyResets::default(),
             uploads_held_up: AtomicU32::new(0),
             had_bodies: AtomicBool::new(false),
             ahead: Mutex::default(),
@@ -170,28 +157,17 @@ impl Activity {
 
     /// Notes that the visitor has taken back a request, which began then.
     pub(super) fn taken_back(&self, began: Instant) {
-        if began.elapsed() > EARLY {
-            return self.answered();
-        }
-        let forgiven_at = self.forgiven_at.load(Relaxed);
-        let forgiven = self.now().saturating_sub(forgiven_at) / FORGIVEN_EVERY;
-        let forgiven_at = forgiven_at + forgiven * FORGIVEN_EVERY;
-        self.forgiven_at.store(forgiven_at, Relaxed);
-        let resets = u64::from(self.early_resets.load(Relaxed));
-        let resets = resets.saturating_sub(forgiven) + 1;
-        self.early_resets
-            .store(u32::try_from(resets).unwrap_or(u32::MAX), Relaxed);
+        self.early_resets.taken_back(began.elapsed(), self.now());
     }
 
     /// Notes that a request has been answered to its end.
     pub(super) fn answered(&self) {
-        let resets = self.early_resets.load(Relaxed);
-        self.early_resets.store(resets.saturating_sub(1), Relaxed);
+        self.early_resets.answered();
     }
 
     /// Whether the visitor makes requests to take them back.
     pub(super) fn takes_back_too_much(&self) -> bool {
-        self.early_resets.load(Relaxed) > EARLY_RESETS
+        self.early_resets.are_too_many()
     }
 
     /// Notes that the reader of an upload is busy with what has come, or asks for more.

@@ -22,9 +22,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::activity::{Activity, EARLY_RESETS, HEAD_LIMIT, STALL_LIMIT};
+use super::activity::{Activity, HEAD_LIMIT, STALL_LIMIT};
 use super::handle::handle;
 use super::patience::{Advice, Patience};
+use super::resets::EARLY_RESETS;
 use super::serve::Edge;
 use super::upgrade::{Answer, Switched};
 use super::upload::Upload;
@@ -229,21 +230,28 @@ fn exchange(
                     }
                 }
             }
-            Answer::Switched(Switched { mut head, link }) => {
-                // RFC 8441 §5: a 200 without the fields of the HTTP/1.1 handshake.
-                head.headers_mut().remove(UPGRADE);
-                head.headers_mut().remove(WEBSOCKET_ACCEPT);
-                let (Ok(send), Some(receive)) = (reply.begin(head, false), receive) else {
-                    return;
-                };
-                let receive = Receiving::new(receive, reply.unread());
-                let visitor = VisitorEnd::new(StreamEnd::new(send, receive));
-                if let Err(error) = splice(visitor, link).await {
-                    debug!(%error, "an upgraded stream broke");
-                }
+            Answer::Switched(switched) => {
+                // Boxed, so that the ordinary request's future stays small.
+                Box::pin(join(&reply, switched, receive)).await;
             }
         }
         notes.answered();
         rest.discard(REST, REST_LIMIT).await;
+    }
+}
+
+/// Joins the stream of an upgraded request with the local app's end.
+async fn join(reply: &Reply, switched: Switched, receive: Option<RecvStream>) {
+    let Switched { mut head, link } = switched;
+    // RFC 8441 §5: a 200 without the fields of the HTTP/1.1 handshake.
+    head.headers_mut().remove(UPGRADE);
+    head.headers_mut().remove(WEBSOCKET_ACCEPT);
+    let (Ok(send), Some(receive)) = (reply.begin(head, false), receive) else {
+        return;
+    };
+    let receive = Receiving::new(receive, reply.unread());
+    let visitor = VisitorEnd::new(StreamEnd::new(send, receive));
+    if let Err(error) = splice(visitor, link).await {
+        debug!(%error, "an upgraded stream broke");
     }
 }

@@ -17,6 +17,7 @@ mod http2;
 mod last_words;
 mod patience;
 mod refusal;
+mod resets;
 mod respond;
 mod serve;
 mod sniff;
