@@ -285,7 +285,7 @@ impl Urls {
     /// Where they are in a value.
     fn within(self, value: &str) -> Vec<Range<usize>> {
         match self {
-            Self::Whole => vec![0..value.len()],
+            Self::Whole => std::iter::once(0..value.len()).collect(),
             Self::AfterWord => {
                 let word = value.to_ascii_lowercase().find("url=");
                 let quoted = |byte: char| byte == '"' || byte == '\'' || byte == ' ';
