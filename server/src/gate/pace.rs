@@ -78,7 +78,7 @@ mod tests {
                 }
                 says.send(&ClientMessage::Bye).await.unwrap();
                 says.finish().unwrap();
-                std::future::pending().await
+                std::future::pending::<()>().await;
             };
             tokio::select! {
                 () = talking => {}

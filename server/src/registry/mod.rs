@@ -203,8 +203,8 @@ impl Registry {
     /// Tells which names an earlier server has served. As long as `grace` they are missing like those of a
     /// session that has lost its last link, unless somebody claims them.
     pub fn remember(&self, names: HashSet<Box<str>>, grace: Duration) {
-        let unserved = |name: &Box<str>| !self.routes.contains_key(&**name);
-        let names = names.into_iter().filter(unserved).collect();
+        let mut names = names;
+        names.retain(|name| !self.routes.contains_key(&**name));
         self.remembered.set(names, Instant::now() + grace);
     }
 
