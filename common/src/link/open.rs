@@ -84,10 +84,14 @@ pub(super) fn finish_round<S: Hold>(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-    use tokio::time::Instant;
+    use tokio::time::{Instant, timeout};
 
     use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
 
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     const SETTINGS: u8 = 4;
@@ -139,7 +143,8 @@ mod tests {
             peer.say(SETTINGS, 0, &[]).await;
             peer.live().await;
         };
-        let (ended, ()) = tokio::join!(calling, living);
+        let both = async { tokio::join!(calling, living) };
+        let (ended, ()) = timeout(MINUTE, both).await.expect("it ends");
         let ended = ended.unwrap_err();
         assert!(is_unacknowledged(&ended, began), "{ended:?}");
     }
@@ -157,7 +162,8 @@ mod tests {
             let mut link = client_end(near, UnreadTotal::default()).await.unwrap();
             link.accept().await.unwrap_err()
         };
-        let (ended, ()) = tokio::join!(serving, living);
+        let both = async { tokio::join!(serving, living) };
+        let (ended, ()) = timeout(MINUTE, both).await.expect("it ends");
         assert!(is_unacknowledged(&ended, began), "{ended:?}");
     }
 
