@@ -17,7 +17,7 @@ use ngrnotok_common::folders;
 use ngrnotok_common::hostname::HostPort;
 use thiserror::Error;
 
-use self::identities::{dev_names, load};
+use self::identities::{dev_names, load, with_wildcard};
 use crate::auth::{Anonymous, Auth};
 use crate::cli::{HttpModeWord, Label, Network, Region, Resolver, Settings};
 use crate::edge::HttpMode;
@@ -121,12 +121,11 @@ impl Config {
         identities.map_or_else(Vec::new, |identities| identities.flaws(&hosts, now))
     }
 
-    /// What the certificates should be good for: the domain, which clients dial, and all names under it. Nothing
-    /// where visitors are shown the certificate of a proxy.
+    /// What the certificates should be good for. Nothing where visitors are shown the certificate of a proxy.
     pub fn certified_hosts(&self) -> Vec<String> {
         match self.https.is_empty() {
             true => Vec::new(),
-            false => vec![self.domain.clone(), format!("*.{}", self.domain)],
+            false => with_wildcard(&self.domain),
         }
     }
 }

@@ -211,3 +211,17 @@ fn a_server_with_a_development_certificate_lets_clients_in_for_years() {
         }
     });
 }
+
+#[test]
+fn a_development_certificate_for_a_domain_of_one_label_is_accepted() {
+    run(async {
+        let (scratch, other) = (Scratch::new(), Scratch::new());
+        let args = ["--domain", "localhost", "--https", "127.0.0.1:0"];
+        let server = ngrnotok_server(&scratch, &args).args(["--admin", "off", "--dev-cert"]);
+        let server = RunningServer::run(server).await;
+        let authority = scratch.path().join("ngrnotok-server/dev-ca.pem");
+        let way = ["http", "--hello", "--server", &server.https, "--server-ca"];
+        let mut client = ngrnotok(&other, &way).args([&authority]).start();
+        client.line_of("Forwarding").await;
+    });
+}

@@ -90,13 +90,8 @@ fn the_exit_code_tells_the_failure_that_nobody_can_read() {
         let (broken, stuck) = (Scratch::new(), Stuck::new());
         config_file(&broken, "prot = 3000\n");
         let nobody = format!("127.0.0.1:{}", free_port());
-        let programs: [(
-            &str,
-            fn(&Scratch, &[&str]) -> Program,
-            &Scratch,
-            &[&str],
-            i32,
-        ); 4] = [
+        type Start = fn(&Scratch, &[&str]) -> Program;
+        let programs: [(&str, Start, &Scratch, &[&str], i32); 4] = [
             (
                 "no server",
                 ngrnotok,

@@ -8,7 +8,7 @@ use ngrnotok_tests::patience::run;
 use ngrnotok_tests::program::Scratch;
 use tokio::process::Command;
 
-use crate::{config_file, ngrnotok};
+use crate::{config_file, ngrnotok, ngrnotok_server};
 
 const README: &str = include_str!("../../README.md");
 
@@ -81,16 +81,23 @@ fn every_command_of_the_readme_is_one_that_the_programs_understand() {
 }
 
 #[test]
-fn the_config_file_of_the_readme_is_a_good_one() {
+fn the_config_files_of_the_readme_are_good_ones() {
     run(async {
         let scratch = Scratch::new();
-        let file = blocks("toml").join("\n").replace("ngrt_…", "ngrt_x");
-        config_file(&scratch, &file);
+        let [client, server] = blocks("toml")[..] else {
+            panic!("the README shows a file of the client and one of the server");
+        };
+        config_file(&scratch, &client.replace("ngrt_…", "ngrt_x"));
         let checked = ngrnotok(&scratch, &["config", "check"]).output().await;
         assert_eq!(checked.code, Some(0), "{}", checked.stderr);
         for tunnel in ["web ", "backend "] {
             assert!(checked.stdout.contains(tunnel), "{}", checked.stdout);
         }
+        let file = scratch.file("server.toml", server);
+        let args = ["--config", file.to_str().unwrap(), "--dev-cert"];
+        let check = ngrnotok_server(&scratch, &args).args(["config", "check"]);
+        let checked = check.output().await;
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     });
 }
 

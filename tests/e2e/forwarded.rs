@@ -107,7 +107,7 @@ fn behind_a_tls_proxy() -> Plan {
     World::plan().server(|config| {
         config.http_mode = HttpMode::Redirect;
         config.public_scheme = Some(Scheme::Https);
-        config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        config.trusted_proxies = vec!["127.0.0.1/32".parse().expect("a network")];
         config.tunnel = take(&mut config.https);
     })
 }

@@ -24,18 +24,23 @@ pub(super) fn load(certs: &[PathBuf], keys: &[PathBuf]) -> Result<Identities, Co
     identities
 }
 
+/// The domain, which clients dial, and all names under it. A wildcard needs two labels behind its star: clients
+/// refuse `*.localhost`, and some of them the whole certificate that it stands in.
+pub(super) fn with_wildcard(domain: &str) -> Vec<String> {
+    let mut names = vec![domain.to_owned()];
+    if domain.contains('.') {
+        names.push(format!("*.{domain}"));
+    }
+    names
+}
+
 /// Names for which a development certificate is good: all tunnels, and the ways to the server itself.
 pub(super) fn dev_names<'a>(
     domain: &str,
     addresses: impl Iterator<Item = &'a SocketAddr>,
 ) -> Vec<String> {
-    let mut names = vec![
-        domain.to_owned(),
-        format!("*.{domain}"),
-        "localhost".to_owned(),
-        "127.0.0.1".to_owned(),
-        "::1".to_owned(),
-    ];
+    let mut names = with_wildcard(domain);
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
     for address in addresses.filter(|address| !address.ip().is_unspecified()) {
         names.push(address.ip().to_string());
     }
