@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 /// A socket that accepts connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,11 @@ pub(crate) fn listeners() -> Option<Vec<Listener>> {
     // A machine without IPv6 has no such file.
     let v6 = std::fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
     Some(listed(&v4).chain(listed(&v6)).collect())
+}
+
+/// Whether the system has a list of sockets. One that cannot be looked for counts as there.
+pub(crate) fn are_listed() -> bool {
+    !matches!(Path::new("/proc/net/tcp").try_exists(), Ok(false))
 }
 
 /// The user whose program has the other end of a connection within this machine: of the socket at `there` that

@@ -171,6 +171,14 @@ impl Guard {
         Some(owner == 0 || ports::own_user() == Some(owner))
     }
 
+    /// Whether the other end of a connection may have the key for a word: a program of our own user, or root.
+    /// Anybody's program where the system has no list of sockets.
+    pub(super) async fn may_sign_in(&self, peer: SocketAddr) -> bool {
+        let ours = self.is_from_our_user(peer).await;
+        // A stranger who half closes the connection is in the list without an owner.
+        ours.unwrap_or_else(|| !ports::are_listed())
+    }
+
     /// Whether a `Host` names this listener. Names other than `localhost` can be made to point anywhere by
     /// whoever owns them; numbers cannot.
     fn is_ours(&self, host: &str) -> bool {

@@ -249,6 +249,21 @@ async fn a_browser_gets_the_key_for_the_word_of_a_link_once() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_half_closed_signs_nobody_in() {
+    let listener = std::net::TcpListener::bind(LOOPBACK).unwrap();
+    let address = listener.local_addr().unwrap();
+    let guard = Guard::new(address, None);
+    let stream = std::net::TcpStream::connect(address).unwrap();
+    let (_accepted, peer) = listener.accept().unwrap();
+    assert!(guard.may_sign_in(peer).await);
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(guard.is_from_our_user(peer).await, None);
+    // Elsewhere no system tells whose it is.
+    let tells = cfg!(target_os = "linux");
+    assert_eq!(guard.may_sign_in(peer).await, !tells);
+}
+
+#[tokio::test]
 async fn programs_of_the_same_user_find_tunnels_without_the_key() {
     let web = Running::start(LOOPBACK, None).await;
     for path in ["/api/tunnels", "/api/tunnels/none"] {

@@ -59,7 +59,7 @@ pub(super) async fn sign_in(
     Given(SignInWord { word }): Given<SignInWord>,
 ) -> Result<Json<SignedIn>, Problem> {
     // A browser that is started with a link shows it to every user in the list of processes.
-    if desk.guard.is_from_our_user(peer).await == Some(false) {
+    if !desk.guard.may_sign_in(peer).await {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
             "another_user",
