@@ -265,13 +265,16 @@ impl UrlField {
             let Ok(text) = value.to_str() else {
                 continue;
             };
-            let mut changed = text.to_owned();
-            // From behind, so that the places before stay where they are.
-            for place in self.urls.within(text).into_iter().rev() {
+            let mut changed = String::with_capacity(text.len());
+            let mut copied = 0;
+            for place in self.urls.within(text) {
                 if let Some(url) = change(&text[place.clone()]) {
-                    changed.replace_range(place, &url);
+                    changed.push_str(&text[copied..place.start]);
+                    changed.push_str(&url);
+                    copied = place.end;
                 }
             }
+            changed.push_str(&text[copied..]);
             if changed != text
                 && let Ok(changed) = HeaderValue::try_from(changed)
             {
@@ -282,7 +285,7 @@ impl UrlField {
 }
 
 impl Urls {
-    /// Where they are in a value.
+    /// Where they are in a value, from first to last, without overlap.
     fn within(self, value: &str) -> Vec<Range<usize>> {
         match self {
             Self::Whole => std::iter::once(0..value.len()).collect(),
@@ -297,9 +300,14 @@ impl Urls {
                 place.into_iter().collect()
             }
             Self::InBrackets => {
-                let opened = value.match_indices('<').map(|(at, _)| at + 1);
-                let closed = opened.filter_map(|at| Some(at..at + value[at..].find('>')?));
-                closed.collect()
+                let mut from = 0;
+                let next = || {
+                    let start = from + value[from..].find('<')? + 1;
+                    let end = start + value[start..].find('>')?;
+                    from = end + 1;
+                    Some(start..end)
+                };
+                std::iter::from_fn(next).collect()
             }
         }
     }
@@ -512,6 +520,31 @@ mod tests {
             asked.headers()[IF],
             "<http://localhost:5173/b> (<urn:uuid:1> [\"e\"])"
         );
+    }
+
+    #[test]
+    fn urls_in_brackets_do_not_overlap() {
+        for public in ["a.io", "a-name-longer-than-that-of-the-app.example"] {
+            let rewrite = rewrite(true, HostHeader::Keep);
+            let mut asked = request(&[("host", public)]);
+            let value = format!("<https://{public}/<https://{public}/b> </c> <https://{public}/d");
+            let value = HeaderValue::try_from(value).unwrap();
+            asked.headers_mut().insert(IF, value);
+            rewrite.request(&mut asked);
+            let changed =
+                format!("<http://localhost:5173/<https://{public}/b> </c> <https://{public}/d");
+            assert_eq!(asked.headers()[IF], changed);
+        }
+    }
+
+    #[test]
+    fn a_bracket_is_looked_at_once() {
+        let open = "<".repeat(1000);
+        assert!(Urls::InBrackets.within(&open).is_empty());
+        let closed = format!("{open}>");
+        let found = Urls::InBrackets.within(&closed);
+        assert_eq!((found.len(), found[0].clone()), (1, 1..1000));
+        assert_eq!(Urls::InBrackets.within("><a><>"), [2..3, 5..5]);
     }
 
     #[test]
