@@ -13,7 +13,7 @@ use super::Target;
 const SHOWN: usize = 64;
 
 /// Why the local app gave no answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Trouble {
     /// What the visitor is told.
     pub cause: Cause,
