@@ -71,6 +71,11 @@ impl Running {
         }
     }
 
+    /// Its page, for a browser.
+    pub(super) fn page(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
     async fn is(&self, noted: &Noted) -> bool {
         let status = timeout(PRESENCE, self.get("/api/status")).await;
         matches!(status, Ok(Ok(status)) if status["pid"] == noted.pid)

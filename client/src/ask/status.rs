@@ -16,7 +16,7 @@ pub async fn status(folder: Option<&Path>, words: &Status) -> Result<String, Ask
     if words.whom.json {
         return Ok(format!("{status}\n"));
     }
-    let link = client.post("/api/sign-in/links", &Value::Null).await?;
+    let link = client.post("/api/sign-in/links", &Value::Null).await;
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let mut shown = String::new();
     let mut line = |label: &str, what: &str| {
@@ -36,7 +36,9 @@ pub async fn status(folder: Option<&Path>, words: &Status) -> Result<String, Ask
     if let Some(latency) = session["latency_ms"].as_f64() {
         line("Latency", &format!("{latency:.1} ms"));
     }
-    line("Inspect", &text(&link["url"]));
+    // A client that runs since before an update may have no links.
+    let page = link.map_or_else(|_| client.page(), |link| text(&link["url"]));
+    line("Inspect", &page);
     for tunnel in status["tunnels"].as_array().into_iter().flatten() {
         match tunnel["refused"].as_str() {
             Some(reason) => line("Refused", &format!("{}: {reason}", text(&tunnel["name"]))),
@@ -53,4 +55,55 @@ pub async fn status(folder: Option<&Path>, words: &Status) -> Result<String, Ask
     );
     line("Newest", &format!("#{}", status["recorder"]["newest"]));
     Ok(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::ask::words::Whom;
+
+    /// Answers as a client did that had no links.
+    async fn answer_without_links(listener: TcpListener) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = vec![0; 4096];
+            let read = stream.read(&mut head).await.unwrap();
+            let (status, body) = match head[..read].starts_with(b"GET /api/status ") {
+                true => (
+                    "200 OK",
+                    r#"{"state":"online","version":"0.9.0","tunnels":[]}"#,
+                ),
+                false => (
+                    "404 Not Found",
+                    r#"{"title":"Nothing is there","detail":"Look."}"#,
+                ),
+            };
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_without_links_is_shown_with_its_address() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let words = Status {
+            whom: Whom {
+                web_address: Some(address),
+                json: false,
+            },
+        };
+        let shown = tokio::select! {
+            shown = status(None, &words) => shown.unwrap(),
+            () = answer_without_links(listener) => panic!("it listens on"),
+        };
+        let inspect = shown.lines().find(|line| line.starts_with("Inspect"));
+        let page = format!(" http://{address}/");
+        assert!(inspect.unwrap().ends_with(&page), "{shown}");
+    }
 }
