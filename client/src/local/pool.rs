@@ -173,11 +173,11 @@ impl Idle {
         own.drain(..own.partition_point(|(.., since)| now - *since >= own_limit));
     }
 
-    /// Makes room for one more.
+    /// Makes room for one more. However many visitors there are, half of the room is for those that all share.
     fn drop_one(&mut self) {
-        match self.shared.is_empty() {
-            false => drop(self.shared.remove(0)),
+        match self.own.len() > KEPT / 2 || self.shared.is_empty() {
             true => drop(self.own.remove(0)),
+            false => drop(self.shared.remove(0)),
         }
     }
 
@@ -207,5 +207,48 @@ async fn age(pool: Weak<Pool>) {
             }
         };
         sleep_until(next).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+
+    /// Keeps so many more connections, and gives the app's ends of them.
+    async fn put(pool: &Arc<Pool>, count: usize, owner: impl Fn() -> Owner) -> Vec<DuplexStream> {
+        let mut apps = Vec::new();
+        for _ in 0..count {
+            let (near, app) = duplex(1024);
+            let opened = Connection::open(Box::new(near), &pool.tasks).await;
+            let mut connection = opened.unwrap();
+            connection.owner = owner();
+            pool.put(connection);
+            apps.push(app);
+        }
+        apps
+    }
+
+    fn kept(pool: &Pool) -> (usize, usize) {
+        let idle = pool.lock();
+        (idle.shared.len(), idle.own.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn visitors_own_connections_leave_half_of_the_room_to_those_of_all() {
+        let pool = Pool::new(Sharing::Auto, TaskTracker::new());
+        let own = || Owner::Visitor(VisitorId::random());
+        let everybody = || Owner::Everybody;
+        let _apps = put(&pool, KEPT, own).await;
+        assert_eq!(kept(&pool), (0, KEPT), "nobody else wants it");
+        let oldest = pool.lock().own[0].0;
+
+        let _more = put(&pool, KEPT, everybody).await;
+        assert_eq!(kept(&pool), (KEPT / 2, KEPT / 2));
+        assert!(pool.lock().own.iter().all(|(of, ..)| *of != oldest));
+
+        let _again = put(&pool, KEPT, own).await;
+        assert_eq!(kept(&pool), (KEPT / 2, KEPT / 2));
     }
 }
