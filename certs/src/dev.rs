@@ -16,6 +16,7 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, DnsName};
 use thiserror::Error;
+use x509_parser::parse_x509_certificate;
 
 use crate::Identity;
 use crate::pem::PemError;
@@ -58,7 +59,8 @@ impl DevAuthority {
     /// # Errors
     ///
     /// When a file cannot be read or written, or holds something else than a living authority for these
-    /// names: the error says which file to delete.
+    /// names: the error says which file to delete. Addresses may be others than those that the authority was
+    /// made for, as they change with the network.
     pub fn load_or_create(state_dir: &Path, names: &[String]) -> Result<Self, DevError> {
         files::load_or_create(state_dir, names)
     }
@@ -67,6 +69,8 @@ impl DevAuthority {
     ///
     /// A name is a DNS name, a wildcard such as `*.tunnel.test`, or an IP address. The chain holds
     /// the authority's certificate as well, so that a client can find the authority's pin in it.
+    /// Addresses for which nobody would believe the authority are left out: with one of them the whole
+    /// certificate is refused (RFC 5280 §6.1.3).
     ///
     /// # Errors
     ///
@@ -76,6 +80,12 @@ impl DevAuthority {
     }
 
     pub(crate) fn issue_at(&self, names: &[String], now: SystemTime) -> Result<Identity, DevError> {
+        let (_, own) = parse_x509_certificate(&self.certificate)
+            .expect("it was made here, or looked at when it was loaded");
+        let names: Vec<&String> = names
+            .iter()
+            .filter(|name| !constraints::is_foreign_address(&own, name))
+            .collect();
         if names.is_empty() {
             return Err(DevError::NoNames);
         }
@@ -236,8 +246,6 @@ fn alternative_name(name: &str) -> Result<SanType, DevError> {
 
 #[cfg(test)]
 mod tests {
-    use x509_parser::parse_x509_certificate;
-
     use super::*;
     use crate::testing::handshake;
     use crate::tls::{Trust, client_config, server_config};
@@ -263,8 +271,9 @@ mod tests {
         let authority = DevAuthority::generate_at(SystemTime::now(), Some(&names)).unwrap();
         let client = client_config(Trust::Roots(vec![authority.certificate()]), &[]).unwrap();
         let shake_hands = |name: &str| {
-            let identity = authority.issue(&[name.to_owned()]).unwrap();
-            handshake(&client, &server_config(identity, &[]).unwrap(), name)
+            let identity = authority.issue(&[name.to_owned()])?;
+            let server = server_config(identity, &[]).unwrap();
+            Ok::<_, DevError>(handshake(&client, &server, name).is_ok())
         };
         let (_, certificate) = parse_x509_certificate(&authority.certificate).unwrap();
         for (name, good) in [
@@ -282,12 +291,18 @@ mod tests {
             ("192.0.2.8", false),
             ("2001:db8::8", false),
         ] {
-            assert_eq!(shake_hands(name).is_ok(), good, "{name}");
+            assert_eq!(shake_hands(name).unwrap_or(false), good, "{name}");
             assert_eq!(constraints::permit(&certificate, name), good, "{name}");
         }
         let wildcard = authority.issue(&["*.tunnel.test".to_owned()]).unwrap();
         let server = server_config(wildcard, &[]).unwrap();
         handshake(&client, &server, "app.tunnel.test").unwrap();
+        // An address that is not permitted would spoil what it stands in.
+        let moved = ["192.0.2.8", "tunnel.test", "127.0.0.1"].map(str::to_owned);
+        let server = server_config(authority.issue(&moved).unwrap(), &[]).unwrap();
+        handshake(&client, &server, "tunnel.test").unwrap();
+        handshake(&client, &server, "127.0.0.1").unwrap();
+        handshake(&client, &server, "192.0.2.8").unwrap_err();
         // Those from before there were constraints.
         let old = DevAuthority::generate().unwrap();
         let (_, old) = parse_x509_certificate(&old.certificate).unwrap();

@@ -55,6 +55,11 @@ pub(super) fn permit(authority: &X509Certificate<'_>, name: &str) -> bool {
         })
 }
 
+/// Whether a name is an address for which an authority may not sign.
+pub(super) fn is_foreign_address(authority: &X509Certificate<'_>, name: &str) -> bool {
+    name.parse::<IpAddr>().is_ok() && !permit(authority, name)
+}
+
 /// Address and mask follow each other.
 fn is_in(address: IpAddr, subnet: &[u8]) -> bool {
     let address = match address {

@@ -12,10 +12,11 @@ use std::time::SystemTime;
 
 use ngrnotok_common::files::{self, Readers};
 use rcgen::{Issuer, KeyPair, PublicKeyData};
+use tracing::warn;
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 
-use super::constraints::permit;
+use super::constraints::{is_foreign_address, permit};
 use super::{DevAuthority, DevError};
 use crate::pem::{self, PemError};
 use crate::pin::Pin;
@@ -80,10 +81,15 @@ impl Files {
                 self.key.display()
             )));
         }
-        if let Some(other) = names.iter().find(|name| !permit(&parsed, name)) {
-            return Err(useless(format!(
-                "the authority in {name} was made for other names than {other}"
-            )));
+        for other in names.iter().filter(|name| !permit(&parsed, name)) {
+            if !is_foreign_address(&parsed, other) {
+                return Err(useless(format!(
+                    "the authority in {name} was made for other names than {other}"
+                )));
+            }
+            warn!(
+                "the development certificate is not good for {other}, since the authority in {name} was made for other addresses; delete {name} to get a new development CA"
+            );
         }
         let issuer = Issuer::from_ca_cert_der(&certificate, key)
             .map_err(|error| useless(format!("the certificate in {name} is unusual: {error}")))?;
@@ -272,6 +278,22 @@ mod tests {
         in_dir(&dir).store(&before_there_were_constraints).unwrap();
         let kept = super::load_or_create(dir.path(), &other).unwrap();
         assert_eq!(kept.pin(), before_there_were_constraints.pin());
+    }
+
+    #[test]
+    fn an_authority_for_other_addresses_is_kept() {
+        let dir = Scratch::new();
+        let names = |address: &str| [address, "127.0.0.1", "tunnel.test"].map(str::to_owned);
+        let before = super::load_or_create(dir.path(), &names("192.0.2.7")).unwrap();
+
+        let moved = names("192.0.2.8");
+        let after = super::load_or_create(dir.path(), &moved).unwrap();
+
+        assert_eq!(before.pin(), after.pin());
+        let server = server_config(after.issue(&moved).unwrap(), &[]).unwrap();
+        let client = client_config(Trust::Roots(vec![before.certificate()]), &[]).unwrap();
+        handshake(&client, &server, "tunnel.test").unwrap();
+        handshake(&client, &server, "127.0.0.1").unwrap();
     }
 
     #[test]
