@@ -74,13 +74,12 @@ fn told_in_x_forwarded(
     headers: &HeaderMap,
     trusts: impl Fn(IpAddr) -> bool,
 ) -> (IpAddr, Relayed) {
-    let path: Vec<_> = texts(headers, &FOR)
-        .flat_map(|list| list.split(','))
-        .filter(|station| !station.trim().is_empty())
-        .map(address)
+    let path: Vec<_> = items(headers, &FOR)
+        .filter(|station| !station.trim_ascii().is_empty())
+        .map(|station| text(station).and_then(address))
         .collect();
     // Proxies set these; where one appends, the visitor's own comes first.
-    let first = |name| Some(texts(headers, name).next()?.split(',').next()?.trim());
+    let first = |name| items(headers, name).find_map(text).map(str::trim);
     let relayed = Relayed {
         scheme: first(&PROTO).and_then(scheme),
         host: first(&HOST).and_then(host),
@@ -96,10 +95,12 @@ fn told_in_forwarded(
     headers: &HeaderMap,
     trusts: impl Fn(IpAddr) -> bool,
 ) -> (IpAddr, Relayed) {
-    let elements: Vec<Element<'_>> = texts(headers, &FORWARDED)
-        .flat_map(|list| parts(list, ','))
+    let lists = headers.get_all(FORWARDED).iter().rev();
+    let mut elements: Vec<Element<'_>> = lists
+        .flat_map(|list| from_the_last(list.as_bytes()))
         .map(Element::parse)
         .collect();
+    elements.reverse();
     let path: Vec<_> = elements
         .iter()
         .map(|element| element.node.and_then(address))
@@ -147,9 +148,12 @@ struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    fn parse(text: &'a str) -> Self {
+    /// Hidden if it is no text, or if it leaves a quote open: then nobody knows where it ends.
+    fn parse(element: &'a [u8]) -> Self {
+        let whole = text(element).filter(|text| text.matches('"').count().is_multiple_of(2));
+        let pairs = whole.into_iter().flat_map(pairs);
         let mut element = Self::default();
-        for (name, value) in parts(text, ';').filter_map(|pair| pair.split_once('=')) {
+        for (name, value) in pairs.filter_map(|pair| pair.split_once('=')) {
             let (name, value) = (name.trim(), value.trim().trim_matches('"'));
             if name.eq_ignore_ascii_case("for") {
                 element.node = Some(value);
@@ -163,18 +167,33 @@ impl<'a> Element<'a> {
     }
 }
 
-/// Splits a list, but not inside quotes.
-fn parts(list: &str, separator: char) -> impl Iterator<Item = &str> {
+/// The elements of a list, the last one first: a quote that the visitor has left open may then take in what
+/// stands before it, and never what our proxy has added after it.
+fn from_the_last(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
-    list.split(move |c| {
-        quoted ^= c == '"';
-        c == separator && !quoted
+    list.rsplit(move |byte| {
+        quoted ^= *byte == b'"';
+        *byte == b',' && !quoted
     })
 }
 
-fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers.get_all(name).iter();
-    values.filter_map(|value| value.to_str().ok())
+/// The pairs of an element, which are not split inside quotes.
+fn pairs(element: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    element.split(move |c| {
+        quoted ^= c == '"';
+        c == ';' && !quoted
+    })
+}
+
+/// The items of a field's lists. Only then may they be read as text: what is none must not hide the others.
+fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lists = headers.get_all(name).iter();
+    lists.flat_map(|list| list.as_bytes().split(|byte| *byte == b','))
+}
+
+fn text(item: &[u8]) -> Option<&str> {
+    str::from_utf8(item).ok().filter(|text| text.is_ascii())
 }
 
 /// The address of a station, which may come with a port and, if it is IPv6, in brackets.
@@ -211,11 +230,20 @@ mod tests {
 
     /// What is made of a request that 10.0.0.1, one of our proxies in 10.0.0.0/8, has sent in clear.
     fn source(fields: &[(&'static str, &'static str)]) -> Source {
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_bytes()))
+            .collect();
+        source_of(&fields)
+    }
+
+    /// The same of fields that need not be text.
+    fn source_of(fields: &[(&'static str, &[u8])]) -> Source {
         let proxy = "10.0.0.1:5000".parse().unwrap();
         let visitor = Visitor::new(proxy, Scheme::Http, None, true);
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_static(value));
+            headers.append(*name, HeaderValue::from_bytes(value).unwrap());
         }
         let ours: ipnet::IpNet = "10.0.0.0/8".parse().unwrap();
         Source::of(&visitor, &headers, |address| ours.contains(&address))
@@ -252,6 +280,37 @@ mod tests {
         assert_eq!(told.address.to_string(), "2001:db8::1");
         assert_eq!(told.scheme, Scheme::Https);
         assert_eq!(told.relayed.unwrap().host.unwrap(), "a.test");
+    }
+
+    #[test]
+    fn nothing_that_a_visitor_writes_hides_what_a_proxy_adds_on_the_same_line() {
+        for own in [
+            "for=9.9.9.9;x=\"",
+            "for=9.9.9.9;x=\"\\\"",
+            "for=9.9.9.9, \"",
+            "\"\"\", for=9.9.9.9;host=\"",
+            "",
+        ] {
+            for (added, visitor) in [
+                ("for=203.0.113.9;proto=https", "203.0.113.9"),
+                ("for=\"[2001:db8::1]:4711\";proto=https", "2001:db8::1"),
+            ] {
+                let list = format!("{own}, {added}");
+                let told = source_of(&[("forwarded", list.as_bytes())]);
+                assert_eq!(told.address.to_string(), visitor, "{list}");
+                assert_eq!(told.scheme, Scheme::Https, "{list}");
+            }
+        }
+        assert_eq!(address_in(&[("forwarded", "for=9.9.9.9;x=\"")]), "10.0.0.1");
+
+        let list: &[u8] = b"1.1.1.1, \xff, 203.0.113.9";
+        let told = source_of(&[
+            ("x-forwarded-for", list),
+            ("x-forwarded-proto", &b"\xff, https"[..]),
+        ]);
+        assert_eq!(told.address.to_string(), "203.0.113.9");
+        assert_eq!(told.scheme, Scheme::Https);
+        assert_eq!(told.relayed.unwrap().path.len(), 3);
     }
 
     #[test]
