@@ -50,12 +50,50 @@ pub fn private_folder(folder: &Path) -> io::Result<()> {
     close(folder)
 }
 
+/// The same for a service's folder, which may be a volume that root has made and keeps open to the service.
+/// False if it is one, and others can write to it, too.
+///
+/// # Errors
+///
+/// Those of [`private_folder`], but for a volume that only root could close.
+pub fn service_folder(folder: &Path) -> io::Result<bool> {
+    make_folder(folder)?;
+    match close(folder) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_volume(folder) => {
+            Ok(false)
+        }
+        closed => closed.map(|()| true),
+    }
+}
+
+#[cfg(unix)]
+fn is_volume(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    fs::metadata(folder).is_ok_and(|found| is_roots_volume(found.uid(), found.mode()))
+}
+
+#[cfg(not(unix))]
+fn is_volume(_folder: &Path) -> bool {
+    false
+}
+
+/// Root could put files of its own anywhere, so a folder of root's is as good as ours, unless it is for
+/// everybody, as `/tmp` is.
+#[cfg(unix)]
+fn is_roots_volume(owner: u32, mode: u32) -> bool {
+    owner == 0 && mode & SHARED == 0
+}
+
+/// The sticky bit.
+#[cfg(unix)]
+const SHARED: u32 = 0o1000;
+
 #[cfg(unix)]
 fn close(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
 
     const WRITABLE_BY_OTHERS: u32 = 0o022;
-    const SHARED: u32 = 0o1000;
 
     let mut permissions = fs::metadata(folder)?.permissions();
     let mode = permissions.mode();
@@ -252,6 +290,28 @@ mod tests {
                 private_folder(&folder).unwrap();
                 assert_eq!(mode(&folder), after);
             }
+        }
+
+        #[test]
+        fn only_a_volume_of_roots_may_stay_open() {
+            for (owner, mode, may) in [
+                (0, 0o40777, true),
+                (0, 0o42775, true),
+                (0, 0o41777, false),
+                (1000, 0o40777, false),
+            ] {
+                assert_eq!(is_roots_volume(owner, mode), may, "{owner} {mode:o}");
+            }
+            let folder = tempfile::tempdir().unwrap();
+            set_mode(folder.path(), 0o777);
+            assert!(service_folder(folder.path()).unwrap());
+            assert_eq!(
+                mode(folder.path()),
+                0o755,
+                "one that can be closed is closed"
+            );
+            set_mode(folder.path(), 0o1777);
+            service_folder(folder.path()).unwrap_err();
         }
 
         #[test]

@@ -5,12 +5,22 @@ use std::io;
 use std::path::Path;
 
 use ngrnotok_common::files::{self, Readers};
+use tracing::warn;
 
 use super::StoreError;
 
-/// Makes the state folder where it is missing, and closes it to others who could write to it.
+/// Makes the state folder where it is missing, and closes it to others who could write to it, unless only
+/// root can.
 pub(super) fn make(folder: &Path) -> Result<(), StoreError> {
-    files::private_folder(folder).map_err(files_error("make the state folder", folder))
+    let is_closed =
+        files::service_folder(folder).map_err(files_error("make the state folder", folder))?;
+    if !is_closed {
+        warn!(
+            folder = %folder.display(),
+            "the state folder belongs to root and other users can write to it; let nobody else have this volume"
+        );
+    }
+    Ok(())
 }
 
 /// Waits until no other process has `file` locked, and locks it until the answer is dropped.
