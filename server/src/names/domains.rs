@@ -13,6 +13,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::dns::{Dns, Unanswered};
+use super::notices::Notices;
 use crate::store::{Domain, Store, StoreError, UnixSeconds};
 
 /// For how long a record that was seen is believed to be there: 24 h.
@@ -102,6 +103,7 @@ pub(super) fn is_fresh(domain: &Domain, now: UnixSeconds) -> bool {
 pub(super) async fn is_verified(
     store: &Store,
     dns: &Dns,
+    notices: &Notices,
     account: &str,
     host: &Name,
     now: UnixSeconds,
@@ -125,7 +127,9 @@ pub(super) async fn is_verified(
     };
     match kept {
         (true, error) => {
-            warn!(%host, account, %error, "a host is served on the strength of an older proof");
+            if notices.admit(host.as_str()) {
+                warn!(%host, account, %error, "a host is served on the strength of an older proof");
+            }
             Ok(true)
         }
         (false, error) => Err(error),

@@ -18,6 +18,7 @@ pub mod domains;
 mod hold;
 mod keep;
 mod known;
+mod notices;
 mod refused;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use self::domains::{NotVerified, is_fresh, is_verified};
 pub use self::hold::Hold;
 use self::hold::Released;
 pub use self::known::Known;
+use self::notices::Notices;
 pub use self::refused::{NameRefused, TimeLeft};
 use crate::auth::{ANONYMOUS, Grant};
 use crate::store::{NameUse, Store, UnixSeconds};
@@ -45,6 +47,7 @@ pub struct Names {
     hold: Duration,
     dns: Dns,
     released: Arc<Released>,
+    notices: Arc<Notices>,
     /// What the store says, as it was a moment ago.
     known: watch::Sender<Known>,
 }
@@ -75,6 +78,9 @@ impl Default for NameRules {
 /// server was killed.
 const AHEAD: Duration = Duration::from_secs(2 * 60 * 60);
 
+/// What [`Notices`] call a store that takes no more; hosts have dots.
+const NOT_HELD: &str = "held";
+
 impl Names {
     /// Keeps names as `store` says, and by these rules.
     pub fn new(store: Option<Store>, rules: NameRules) -> Self {
@@ -85,6 +91,7 @@ impl Names {
             hold,
             dns,
             released: Arc::default(),
+            notices: Arc::default(),
             known: watch::Sender::default(),
         }
     }
@@ -157,11 +164,12 @@ impl Names {
                         };
                         return Err(self.held(name, &used, now));
                     }
-                    Err(error) => warn!(
+                    Err(error) if self.notices.admit(NOT_HELD) => warn!(
                         %name,
                         error = &error as &dyn std::error::Error,
                         "a name is used and will not be held afterwards"
                     ),
+                    Err(_) => {}
                 }
             }
         }
@@ -244,7 +252,10 @@ impl Names {
         now: UnixSeconds,
     ) -> Result<(), NameRefused> {
         let verified = match &self.store {
-            Some(store) => is_verified(store, &self.dns, grant.account(), host, now).await,
+            Some(store) => {
+                let notices = &self.notices;
+                is_verified(store, &self.dns, notices, grant.account(), host, now).await
+            }
             None => Ok(false),
         };
         match verified {
@@ -256,7 +267,9 @@ impl Names {
                 wrong,
             }),
             Err(NotVerified::Unanswered(error)) => {
-                warn!(%host, %error, "a host cannot be verified");
+                if self.notices.admit(host.as_str()) {
+                    warn!(%host, %error, "a host cannot be verified");
+                }
                 Err(NameRefused::DnsSilent(host.clone()))
             }
         }
