@@ -240,6 +240,8 @@ pub struct Receiving {
     unread: Unread,
     /// Read and not yet passed on.
     held: usize,
+    /// The part of it that was [taken ahead](Self::take_ahead).
+    ahead: BytesMut,
 }
 
 impl Receiving {
@@ -249,22 +251,31 @@ impl Receiving {
             stream,
             unread,
             held: 0,
+            ahead: BytesMut::new(),
         }
     }
-}
 
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        self.unread.take(self.held);
+    /// Takes what comes off the connection, to be read later, and counts it. Resolves when the stream breaks,
+    /// also because it holds too much.
+    ///
+    /// Cancel safety: safe.
+    pub async fn take_ahead(&mut self) -> io::Error {
+        poll_fn(|cx| {
+            let mut ahead = take(&mut self.ahead);
+            let broken = loop {
+                match self.poll_take(cx, &mut ahead) {
+                    Poll::Ready(Ok(0)) | Poll::Pending => break Poll::Pending,
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) => break Poll::Ready(error),
+                }
+            };
+            self.ahead = ahead;
+            broken
+        })
+        .await
     }
-}
 
-impl Received for Receiving {
-    /// The peer's window bounds it, which is given back only for what has been passed on, and so does what
-    /// may lie unread on all its links.
-    const READ_AHEAD: usize = usize::MAX;
-
-    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+    fn poll_take(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
         loop {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(chunk)) if chunk.is_empty() => {}
@@ -281,6 +292,27 @@ impl Received for Receiving {
                 None => return Poll::Ready(Ok(0)),
             }
         }
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.unread.take(self.held);
+    }
+}
+
+impl Received for Receiving {
+    /// The peer's window bounds it, which is given back only for what has been passed on, and so does what
+    /// may lie unread on all its links.
+    const READ_AHEAD: usize = usize::MAX;
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+        if self.ahead.is_empty() {
+            return self.poll_take(cx, into);
+        }
+        let ahead = take(&mut self.ahead);
+        into.extend_from_slice(&ahead);
+        Poll::Ready(Ok(ahead.len()))
     }
 
     fn passed_on(&mut self, n: usize) {

@@ -176,6 +176,9 @@ impl Windows {
         // h2 tells of no acknowledgement, but has one change on its way at a time: it takes another one, be it
         // the same window once more, when the last one was acknowledged.
         if send(wanted).is_err() {
+            // Also what was said once more, only to see whether it is taken, has to be acknowledged in time.
+            self.check
+                .get_or_insert_with(|| Instant::now() + SETTINGS_LIMIT);
             return !is_due;
         }
         let is_new = wanted != self.announced;
@@ -234,7 +237,9 @@ impl Windows {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use std::future::poll_fn;
+
+    use bytes::{Bytes, BytesMut};
     use http::{Request, Response};
     use http_body_util::{BodyExt as _, Empty, Full};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex, split};
@@ -247,6 +252,7 @@ mod tests {
     use super::super::open::{client_end, server_end};
     use super::super::serving::Incoming;
     use super::*;
+    use crate::splice::{Received as _, Receiving};
 
     const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -434,6 +440,23 @@ mod tests {
         tokio::time::sleep(MILLISECOND).await;
         assert_eq!(slow.collect().await.unwrap().to_bytes().len(), SIZE);
         assert_eq!(together.bytes(), 0);
+
+        // Of a stream of another protocol that nobody reads yet, too, every byte counts.
+        let request = Request::get("https://app.test/").body(()).unwrap();
+        let (answer, _) = requests.raw().send_request(request, true).unwrap();
+        let received = answer.await.unwrap().into_body();
+        let mut switched = Receiving::new(received, requests.unread().clone());
+        tokio::select! {
+            error = switched.take_ahead() => panic!("{error}"),
+            () = tokio::time::sleep(MILLISECOND) => {}
+        }
+        let held = together.bytes();
+        assert!(held > 0);
+        let mut read = BytesMut::new();
+        let n = poll_fn(|cx| switched.poll_read(cx, &mut read)).await;
+        assert_eq!((n.unwrap(), read.len()), (held, held));
+        switched.passed_on(held);
+        assert_eq!(together.bytes(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -460,6 +483,11 @@ mod tests {
         assert_eq!(said(&mut windows, true), Some(CROWDED_WINDOW), "once more");
         advance(SETTINGS_LIMIT * 2).await;
         assert_eq!(said(&mut windows, true), None, "and not for ever");
+        // What was said once more has to be acknowledged, too.
+        unread.take(MOST_UNREAD + 1);
+        assert!(windows.announce(0, None, pending), "it has time");
+        advance(SETTINGS_LIMIT).await;
+        assert!(!windows.announce(0, None, pending));
     }
 
     /// A pipe on which every byte is under way for so long.

@@ -231,12 +231,20 @@ impl Link {
             let body = |received| SessionBody::new(self.requests.body(received, rest), slot);
             return Ok(Switch::Refused(answer.map(body)));
         }
+        let (head, received) = answer.into_parts();
+        let mut received = Receiving::new(received, self.requests.unread().clone());
         let stream = match sent {
             Some(stream) => stream,
-            None => upload.await?,
+            // What the client says meanwhile counts as unread.
+            None => tokio::select! {
+                biased;
+                stream = upload => stream?,
+                error = received.take_ahead() => {
+                    debug!(%error, "an upgrade broke before all of its body was sent");
+                    return Err(Failure::Reset);
+                }
+            },
         };
-        let (head, received) = answer.into_parts();
-        let received = Receiving::new(received, self.requests.unread().clone());
         let end = StreamEnd::new(stream, received);
         Ok(Switch::Agreed(
             Response::from_parts(head, ()),
