@@ -57,7 +57,8 @@ where
     if edge.http_mode == HttpMode::Redirect && source.scheme == Scheme::Http {
         return respond::redirect_to_https(edge, &host, head.uri()).map(Answer::Ordinary);
     }
-    let route = edge.registry.find(&host, edge.offline_wait).await?;
+    let from = Prefix::of(source.address);
+    let route = edge.registry.find(from, &host, edge.offline_wait).await?;
     let version = head.version();
     for_link(head, &route, visitor, &source, &written, &host)?;
     if route.session.wants_times() {
@@ -67,7 +68,6 @@ where
     visitor
         .bond
         .name(head.headers_mut(), has_body, &route.session);
-    let from = Prefix::of(source.address);
     let answer = match kind {
         Kind::Upgrade(protocol) if upgrade::is_carried(&route.session, &body) => {
             let asked = upgrade::ask(&route.session, from, head, body, version, protocol, open);

@@ -14,15 +14,16 @@ use dashmap::mapref::entry::Entry as Place;
 use dashmap::mapref::multiple::RefMulti;
 use ngrnotok_common::hostname::{HostPort, Name};
 use ngrnotok_common::id::TunnelId;
+use ngrnotok_common::prefix::Prefix;
 use ngrnotok_common::protocol::cause::Cause;
 use thiserror::Error;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use self::entry::{Entry, Member};
 use self::remembered::Remembered;
-use crate::session::Session;
+use crate::session::{Session, Slots};
 
 /// What the edge finds for a host name.
 #[derive(Debug, Clone)]
@@ -57,10 +58,10 @@ pub struct Registry {
     remembered: Arc<Remembered>,
     claimed: Arc<Notify>,
     /// Places for those who wait for them.
-    waiting: Arc<Semaphore>,
+    waiting: Arc<Slots>,
 }
 
-/// Visitors who wait for names after the start: 1024.
+/// Visitors who wait for names after the start: 1024, a quarter of them from one address.
 const MOST_WAITING: usize = 1024;
 
 /// The name is held by another session.
@@ -90,7 +91,7 @@ impl Registry {
             settled: Instant::now() + settling,
             remembered: Arc::default(),
             claimed: Arc::default(),
-            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
+            waiting: Arc::new(Slots::new(MOST_WAITING)),
         }
     }
 
@@ -142,15 +143,20 @@ impl Registry {
         self.routes.get(name).map(|entry| pick(&entry).clone())
     }
 
-    /// Decides who serves a request, after a wait of at most `limit` while the clients of an earlier server may
+    /// Decides who serves a request from this address, after a wait of at most `limit` while the clients of an earlier server may
     /// still be on their way to this one.
     ///
     /// Errors are those of [`Registry::lookup`], and [`Cause::ClientOffline`] for a name that the earlier
     /// server has served. Cancel safety: safe.
-    pub async fn find(&self, host: &HostPort<'_>, limit: Duration) -> Result<Route, Cause> {
+    pub async fn find(
+        &self,
+        from: Prefix,
+        host: &HostPort<'_>,
+        limit: Duration,
+    ) -> Result<Route, Cause> {
         match self.assign(host) {
             Err(Cause::TunnelNotFound) => match self.expected(host) {
-                Some(until) => Box::pin(self.find_later(host, until, limit)).await,
+                Some(until) => Box::pin(self.find_later(from, host, until, limit)).await,
                 None => Err(Cause::TunnelNotFound),
             },
             found => found,
@@ -170,6 +176,7 @@ impl Registry {
 
     async fn find_later(
         &self,
+        from: Prefix,
         host: &HostPort<'_>,
         until: Instant,
         limit: Duration,
@@ -179,7 +186,7 @@ impl Registry {
             Some(_) => Cause::ClientOffline,
             None => Cause::TunnelNotFound,
         };
-        let Ok(_place) = self.waiting.try_acquire() else {
+        let Ok(_place) = self.waiting.take(from) else {
             return Err(missing());
         };
         let found = async {

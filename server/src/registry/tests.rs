@@ -2,6 +2,7 @@
 //! says.
 
 use std::collections::BTreeMap;
+use std::task::{Context, Poll, Waker};
 
 use ngrnotok_common::id::SessionId;
 use proptest::collection::vec;
@@ -229,4 +230,27 @@ proptest! {
         both.claims.clear();
         assert!(both.registry.is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_address_leaves_the_others_places_to_wait_in() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let registry = Registry::new("tunnel.test", MINUTE);
+    let host = HostPort::parse("app.tunnel.test").unwrap();
+    let find = |address: &str| {
+        let from = Prefix::of(address.parse().unwrap());
+        Box::pin(registry.find(from, &host, MINUTE))
+    };
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut waiting = Vec::new();
+    let refused = loop {
+        let mut visitor = find("192.0.2.1");
+        match visitor.as_mut().poll(&mut cx) {
+            Poll::Pending => waiting.push(visitor),
+            Poll::Ready(found) => break found,
+        }
+    };
+    assert_eq!(refused.unwrap_err(), Cause::TunnelNotFound);
+    assert_eq!(waiting.len(), MOST_WAITING / 4);
+    assert!(find("192.0.2.2").as_mut().poll(&mut cx).is_pending());
 }

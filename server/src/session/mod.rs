@@ -43,7 +43,7 @@ pub use lost::{Lost, Unanswered};
 use paced::Paced;
 pub use paced::PacedEnd;
 pub use slots::Slot;
-use slots::Slots;
+pub(crate) use slots::Slots;
 pub use upload::UploadError;
 use visitors::Visitors;
 

@@ -1,4 +1,5 @@
-//! How many streams a session may have open for visitors, and how many of them one visitor.
+//! How many streams a session may have open for visitors, and how many of them one visitor. Places in which
+//! visitors wait are shared out likewise.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,7 +11,7 @@ use ngrnotok_common::prefix::Prefix;
 /// Counts open streams against a limit, and those of one address against a share of it. Whoever comes when
 /// all are taken is told so at once; HTTP/2 itself would let them wait without an end.
 #[derive(Debug)]
-pub(super) struct Slots {
+pub(crate) struct Slots {
     taken: Arc<Taken>,
     limit: usize,
     share: usize,
@@ -32,7 +33,7 @@ const LEAST_SHARE: usize = 128;
 
 /// Why there is no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
+pub(crate) enum Full {
     /// All are taken.
     All,
     /// The address has its share.
@@ -47,7 +48,7 @@ pub struct Slot {
 }
 
 impl Slots {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             taken: Arc::default(),
             limit,
@@ -56,7 +57,7 @@ impl Slots {
     }
 
     /// A slot for a visitor with this address.
-    pub(super) fn take(&self, address: Prefix) -> Result<Slot, Full> {
+    pub(crate) fn take(&self, address: Prefix) -> Result<Slot, Full> {
         let mut by_address = self.taken.by_address();
         if self.taken() >= self.limit {
             return Err(Full::All);
