@@ -160,7 +160,7 @@ impl Activity {
         self.early_resets.taken_back(began.elapsed(), self.now());
     }
 
-    /// Notes that a request has been answered to its end.
+    /// Notes that a request has been answered to its end by an app.
     pub(super) fn answered(&self) {
         self.early_resets.answered();
     }

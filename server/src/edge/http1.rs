@@ -62,9 +62,11 @@ where
         let (head, body) = request.into_parts();
         let mut head = Request::from_parts(head, ());
         let body = Upload::new(&head, body, &notes);
+        let answering = body.answering();
         // hyper keeps room for this as long as the connection lives, so the head is in it only once.
         async move {
             let answer = answer::<S>(&edge, &visitor, &mut head, body, open).await;
+            answering.begun();
             notes.answers(answer.body().ahead());
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 notes.upgraded();

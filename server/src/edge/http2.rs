@@ -202,6 +202,7 @@ fn exchange(
             let _ = Box::pin(timeout(FIRST_FRAME, body.begins())).await;
         }
         let body = Upload::new(&head, body, &notes);
+        let answering = body.answering();
         let interim = &mut |head| reply.interim(head);
         let answer = tokio::select! {
             // First of all, so that a request that was taken back at once reaches nobody.
@@ -209,6 +210,8 @@ fn exchange(
             () = reply.peer_left() => return notes.taken_back(began),
             answer = handle(&edge, &visitor, &mut head, body, open, interim) => answer,
         };
+        answering.begun();
+        let is_carried = answer.is_carried();
         match answer {
             Answer::Ordinary(answer) if wants_head_only => {
                 // Our own pages have a body whatever was asked for.
@@ -235,7 +238,10 @@ fn exchange(
                 Box::pin(join(&reply, switched, receive)).await;
             }
         }
-        notes.answered();
+        // Refusals of our own cost nothing, so anybody could pay with them for what costs an app its work.
+        if is_carried {
+            notes.answered();
+        }
         rest.discard(REST, REST_LIMIT).await;
     }
 }

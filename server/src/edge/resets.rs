@@ -41,7 +41,7 @@ impl EarlyResets {
         self.level.store(level.saturating_add(1), Relaxed);
     }
 
-    /// A request has had its answer, or was taken back when it had its time: one of the others is forgiven.
+    /// A request has had an app's answer, or was taken back when it had its time: one of the others is forgiven.
     pub(super) fn answered(&self) {
         let level = self.level.load(Relaxed);
         self.level.store(level.saturating_sub(1), Relaxed);

@@ -258,6 +258,25 @@ async fn over_http1_the_connection_of_an_upload_that_does_not_come_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upload_may_pause_once_its_answer_has_begun() {
+    let stage = Stage::of(|request: Request<LinkBody>, reply: Reply| async move {
+        let mut echo = request.into_body();
+        let _ = reply.send(Response::new(&mut echo)).await;
+    });
+    let stage = stage.await;
+    let mut visitor = stage.visitor(65_535).await;
+    let (answer, mut upload) = visitor
+        .send_request(request("POST").body(()).unwrap(), false)
+        .unwrap();
+    let mut echo = answer.await.unwrap().into_body();
+    for _ in 0..3 {
+        sleep(STALL_LIMIT * 2).await;
+        upload.send_data("ping".into(), false).unwrap();
+        assert_eq!(echo.data().await.unwrap().unwrap(), "ping");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_waits_for_the_app_may_wait() {
     let stage = Stage::of(|request, reply| async move {
         sleep(HOUR).await;
@@ -449,6 +468,44 @@ async fn requests_may_be_taken_back_by_the_hundred_but_not_on_and_on() {
     };
     assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM));
     assert!(came.load(Relaxed) - before >= 500);
+}
+
+/// Takes requests back, and has as many refused that are for no tunnel.
+async fn take_back_between_refusals(
+    visitor: SendRequest<Bytes>,
+) -> Result<SendRequest<Bytes>, h2::Error> {
+    let mut visitor = take_back(visitor, 40, SECOND / 100).await?;
+    for _ in 0..40 {
+        visitor = visitor.ready().await?;
+        let nowhere = Request::get("http://none.tunnel.test/").body(()).unwrap();
+        let answer = visitor.send_request(nowhere, true)?.0.await?;
+        assert_eq!(answer.status(), 404);
+        read(answer.into_body()).await?;
+    }
+    Ok(visitor)
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_refusal_of_ours_makes_up_for_a_request_that_is_taken_back() {
+    let came = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&came);
+    let stage = Stage::of(move |request, reply| {
+        counted.fetch_add(1, Relaxed);
+        async move {
+            let _open = (request, reply);
+            pending().await
+        }
+    });
+    let stage = stage.await;
+    let mut visitor = stage.visitor(65_535).await;
+    let error = loop {
+        match take_back_between_refusals(visitor).await {
+            Ok(goes_on) => visitor = goes_on,
+            Err(error) => break error,
+        }
+        assert!(came.load(Relaxed) < 1000, "the app works for nobody");
+    };
+    assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM));
 }
 
 #[tokio::test(start_paused = true)]

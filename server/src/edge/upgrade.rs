@@ -82,6 +82,16 @@ pub(super) enum Answer {
     Switched(Switched),
 }
 
+impl Answer {
+    /// Whether it comes from a session, and not from the edge itself.
+    pub(super) fn is_carried(&self) -> bool {
+        match self {
+            Self::Ordinary(answer) => matches!(answer.body(), EdgeBody::Carried { .. }),
+            Self::Switched(_) => true,
+        }
+    }
+}
+
 /// An agreed upgrade.
 #[derive(Debug)]
 pub(super) struct Switched {

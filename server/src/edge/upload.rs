@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -14,7 +15,8 @@ use super::activity::{Activity, STALL_LIMIT};
 use crate::session::UploadError;
 
 /// The body of a request as its visitor sends it. It breaks when nothing of it comes for [`STALL_LIMIT`]
-/// although its reader wants more.
+/// although its reader wants more, until the answer has begun: an app that answers what it is still being told
+/// may be in no hurry.
 #[derive(Debug)]
 pub(super) struct Upload<B> {
     body: B,
@@ -29,6 +31,19 @@ struct Watch {
     /// The reader has not asked for more, so some of the body may lie in the connection.
     held_up: bool,
     activity: Arc<Activity>,
+    answered: Arc<AtomicBool>,
+}
+
+/// Tells the body of a request when its answer has begun.
+#[derive(Debug)]
+pub(super) struct Answering(Option<Arc<AtomicBool>>);
+
+impl Answering {
+    pub(super) fn begun(&self) {
+        if let Some(answered) = &self.0 {
+            answered.store(true, Relaxed);
+        }
+    }
 }
 
 impl<B: Body> Upload<B> {
@@ -36,6 +51,12 @@ impl<B: Body> Upload<B> {
     pub(super) fn new<T>(head: &Request<T>, body: B, activity: &Arc<Activity>) -> Self {
         let watch = (!body.is_end_stream()).then(|| Watch::new(head, Arc::clone(activity)));
         Self { body, watch }
+    }
+
+    /// To be told when the answer begins.
+    pub(super) fn answering(&self) -> Answering {
+        let watch = self.watch.as_ref();
+        Answering(watch.map(|watch| Arc::clone(&watch.answered)))
     }
 }
 
@@ -46,6 +67,7 @@ impl Watch {
             stall: (!talks_both_ways(head)).then(|| StallTimer::new(STALL_LIMIT)),
             held_up: true,
             activity,
+            answered: Arc::default(),
         }
     }
 
@@ -59,6 +81,9 @@ impl Watch {
     /// Ready when the visitor was waited for long enough.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.set_held_up(false);
+        if self.answered.load(Relaxed) {
+            return Poll::Pending;
+        }
         let Some(stall) = &mut self.stall else {
             return Poll::Pending;
         };
