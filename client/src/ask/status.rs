@@ -68,7 +68,7 @@ mod tests {
     /// Answers as a client did that had no links.
     async fn answer_without_links(listener: TcpListener) {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut head = vec![0; 4096];
+            let mut head = [0; 1024];
             let read = stream.read(&mut head).await.unwrap();
             let (status, body) = match head[..read].starts_with(b"GET /api/status ") {
                 true => (

@@ -227,13 +227,13 @@ impl Connections {
         dialer: &Dialer,
         is_full: &(dyn Fn(usize) + Send + Sync),
     ) -> Result<Place, Trouble> {
-        let mut looked = Instant::now();
+        let mut looked = None;
         let mut is_told = false;
         loop {
             let mut freed = pin!(self.freed.notified());
             // In this order no end of a stream falls between looking and waiting.
             freed.as_mut().enable();
-            let since = mem::replace(&mut looked, Instant::now());
+            let since = looked.replace(Instant::now());
             match self.look(refused, since).await? {
                 Found::Place(place) => return Ok(place),
                 Found::Turn(_turn) => match self.dial(dialer).await? {
@@ -254,7 +254,11 @@ impl Connections {
 
     /// Looks for a place. A dial that has failed after `since`, when the request looked before, has failed for it
     /// too.
-    async fn look(&self, refused: Option<&Weak<()>>, since: Instant) -> Result<Found<'_>, Trouble> {
+    async fn look(
+        &self,
+        refused: Option<&Weak<()>>,
+        since: Option<Instant>,
+    ) -> Result<Found<'_>, Trouble> {
         let mut open = self.open.lock().await;
         let mut at = 0;
         while let Some(connection) = open.connections.get(at) {
@@ -268,7 +272,9 @@ impl Connections {
         }
         let is_alone = open.connections.is_empty();
         let may_dial = match &open.failed {
-            Some((at, trouble)) if is_alone && *at >= since => return Err(trouble.clone()),
+            Some((at, trouble)) if is_alone && since.is_some_and(|since| *at >= since) => {
+                return Err(trouble.clone());
+            }
             Some((at, _)) if !is_alone && at.elapsed() < PAUSE => false,
             _ => open.connections.len() < MOST,
         };
