@@ -493,7 +493,7 @@ async fn no_refusal_of_ours_makes_up_for_a_request_that_is_taken_back() {
         counted.fetch_add(1, Relaxed);
         async move {
             let _open = (request, reply);
-            pending().await
+            pending::<()>().await;
         }
     });
     let stage = stage.await;
