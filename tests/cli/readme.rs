@@ -8,7 +8,7 @@ use ngrnotok_tests::patience::run;
 use ngrnotok_tests::program::Scratch;
 use tokio::process::Command;
 
-use crate::{config_file, ngrnotok, ngrnotok_server};
+use crate::{config_file, ngrnotok, ngrnotok_server, token};
 
 const README: &str = include_str!("../../README.md");
 
@@ -94,6 +94,7 @@ fn the_config_files_of_the_readme_are_good_ones() {
             assert!(checked.stdout.contains(tunnel), "{}", checked.stdout);
         }
         let file = scratch.file("server.toml", server);
+        token(&scratch).await;
         let args = ["--config", file.to_str().unwrap(), "--dev-cert"];
         let check = ngrnotok_server(&scratch, &args).args(["config", "check"]);
         let checked = check.output().await;
