@@ -1,7 +1,7 @@
 //! Standard output and standard error, either of which may be closed, full, or read by nobody.
 //!
 //! `println!` and `eprintln!` panic when they fail and wait for as long as nobody reads, so neither program
-//! uses them. [`print`] returns what went wrong. What goes to standard error waits in a queue of bounded size
+//! uses them. [`print()`] returns what went wrong. What goes to standard error waits in a queue of bounded size
 //! for a thread of its own, and what does not fit is counted: whoever logs a line is never held up.
 
 use std::collections::VecDeque;

@@ -46,7 +46,7 @@ pub struct Cut<'a> {
     most: usize,
 }
 
-/// A peer's word: at most 64 characters of it, as [`line`] shows them, and an ellipsis if there is more.
+/// A peer's word: at most 64 characters of it, as [`line()`] shows them, and an ellipsis if there is more.
 pub fn word(text: &str) -> Cut<'_> {
     cut(text, SHOWN)
 }

@@ -7,8 +7,8 @@
 //! sent to it.
 //!
 //! [`Names::take`] is asked at every bind, once the token has agreed and nobody is seen to have the name.
-//! While the name is used, [`Names::is_in_doubt`] tells cheaply when the answer may be another one now, and
-//! [`Names::check`] gives that answer. The [`Hold`] on a name lives as long as it is used. What is held is written ahead, so that
+//! While the name is used, `Names::is_in_doubt` tells cheaply when the answer may be another one now, and
+//! `Names::check` gives that answer. The [`Hold`] on a name lives as long as it is used. What is held is written ahead, so that
 //! it is held after a `kill -9`, too, and so that thousands who come back at once need not write at all;
 //! [`Names::keep`] does the rest.
 
