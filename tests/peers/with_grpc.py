@@ -12,6 +12,7 @@ import grpc
 
 import tunnel
 from report import same
+from with_inspector import key_of
 
 BIG = os.urandom(4_000_000)
 LIMITS = [
@@ -218,9 +219,12 @@ CASES = [
 ]
 
 
-def inspected(web, visitor):
+def inspected(web, found, visitor):
+    key = key_of(web.rstrip("/"), found)
+
     def ask(path):
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(web + path, timeout=5) as answer:
+        request = urllib.request.Request(web + path, headers={"X-Ngrnotok-Key": key})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
             return json.load(answer)
 
     same(list(visitor.both("Mirror")(iter([b"abc", b"de"]), timeout=5)), [b"cba", b"ed"])
@@ -263,7 +267,7 @@ def run(report):
             with grpc.insecure_channel(f"127.0.0.1:{found.port}", LIMITS) as channel:
                 matrix(report, "tunnelled, h2c visitor", channel)
                 web = found.event("ready")["web"]
-                report.check("grpc messages, both ways, in the inspector", lambda: inspected(web, Visitor(channel)))
+                report.check("grpc messages, both ways, in the inspector", lambda: inspected(web, found, Visitor(channel)))
         with tunnel.with_server(target) as found, over_tls(found) as channel:
             matrix(report, "tunnelled, TLS visitor", channel)
 
