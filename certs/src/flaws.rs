@@ -1,4 +1,4 @@
-//! What is wrong with a certificate in the eyes of those who are shown it.
+//! Checks of a certificate chain for flaws that make visitors or clients refuse it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -15,20 +15,20 @@ use crate::validity::span;
 /// A certificate that expires within this time should be renewed: two weeks.
 const SOON: Duration = Duration::from_hours(14 * 24);
 
-/// Why visitors refuse a certificate, or soon will. The text goes on where `the certificate` begins.
+/// A reason for which visitors refuse a certificate, or soon will. Its text continues `the certificate`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flaw {
-    /// It was good until so long ago.
+    /// The certificate expired this long ago.
     Expired(Duration),
-    /// It is good for so long still.
+    /// The certificate expires in this time, which is less than two weeks.
     ExpiresSoon(Duration),
-    /// It will be good in so long.
+    /// The certificate becomes valid in this time.
     NotYetValid(Duration),
-    /// It is for other hosts than this one, which may begin with `*.`.
+    /// The certificate does not cover this host, which may be a wildcard such as `*.tunnel.test`.
     NotFor(String),
-    /// Nobody vouches for it.
+    /// The certificate is signed with its own key.
     SelfSigned,
-    /// An authority vouches for it that few know, and who vouches for that is left out.
+    /// The chain lacks the intermediate certificate that signed this one.
     Incomplete,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Flaw {
 }
 
 impl Flaw {
-    /// What the operator of the server can do.
+    /// The next step for the operator of the server.
     pub fn cure(&self) -> &'static str {
         match self {
             Self::Expired(_) | Self::ExpiresSoon(_) => "renew it and restart the server",
@@ -92,7 +92,7 @@ pub fn flaws(chain: &[CertificateDer<'_>], host: Option<&str>, now: SystemTime) 
     flaws
 }
 
-/// The same of several chains as sentences that say what to do, each once.
+/// Returns the flaws of several chains as sentences with their next steps, without repetitions.
 pub(crate) fn sentences<'a>(
     shown: impl Iterator<Item = (&'a [CertificateDer<'static>], Option<&'a str>)>,
     now: SystemTime,

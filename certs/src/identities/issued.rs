@@ -12,9 +12,9 @@ use crate::dev::{CLOCK_SKEW, DevAuthority, DevError, LEAF_LIFETIME};
 /// The age at which a certificate is replaced: 60 of its 90 days.
 const OLDEST: Duration = LEAF_LIFETIME.saturating_sub(Duration::from_hours(30 * 24));
 
-/// What an authority has issued last, and all to issue it anew.
+/// The latest certificate of a development authority, and what is needed to issue another.
 ///
-/// It is looked at in each handshake, by the wall clock: a timer would not run while the machine sleeps, and
+/// Each handshake compares its age with the wall clock: a timer would not run while the machine sleeps, and
 /// would not notice a clock that is set.
 #[derive(Debug)]
 pub(super) struct Issued {

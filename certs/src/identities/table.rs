@@ -1,4 +1,4 @@
-//! Which identity is for which name.
+//! Lookup of the identity for a host name.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -69,7 +69,7 @@ impl Table {
         self.hosts.get(host).or_else(wildcard)
     }
 
-    /// What is shown to who asks for a host, lower case.
+    /// Returns the certificate for a host name in lower case.
     pub(super) fn of(&self, host: &str) -> &Arc<CertifiedKey> {
         self.find(host).unwrap_or(&self.first)
     }

@@ -49,8 +49,8 @@ const SEND_BUFFER: usize = 64 * 1024;
 
 const WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
 
-/// How long such an end, or the first bytes of a body, may take to follow the head: 50 ms. After that an app of
-/// HTTP/1.1 is told that a body comes, and would find an empty one.
+/// The wait for the first frame behind the head of a request that rarely has a body: 50 ms. A frame that only
+/// ends the stream then means no body; after the wait an HTTP/1.1 app is told that a body comes.
 const FIRST_FRAME: Duration = Duration::from_millis(50);
 
 /// A visitor that is gone without a word is noticed within 50 s.
